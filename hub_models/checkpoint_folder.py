@@ -1,0 +1,220 @@
+"""A checkpoint in source form: what was trained here, without the frozen backbone.
+
+A folder ``hub_models/checkpoints/<name>/`` of
+
+    recipe.toml          what it was made of
+    config.json          the model's configuration
+    model.safetensors    everything of the model but ``backbone.*``, float32
+    golden.safetensors   a small input and the model's output for it
+    checksums.json       sha256 of these files and of the backbone's tensors, versions it was trained with
+    results.jsonl        evaluation results, one JSON object a line; grows later, so it has no checksum
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .atomic import atomic_path, file_sha256, write_text
+from .errors import CheckpointError
+from .families import FAMILIES, Family
+from .manifest import check_files, read_listing
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from .modeling_image_uncertainty import ImageUncertaintyModel
+
+RECIPE, CONFIG, WEIGHTS, GOLDEN = "recipe.toml", "config.json", "model.safetensors", "golden.safetensors"
+CHECKSUMS, RESULTS = "checksums.json", "results.jsonl"
+CHECKED_FILES = (RECIPE, CONFIG, WEIGHTS, GOLDEN)
+#: Checkpoints are kept in git; backbones are not.
+MAX_BYTES = 10 * 2**20
+BACKBONE_PREFIX = "backbone."
+VERSIONS_OF = ("hub-models", "safetensors", "timm", "torch", "transformers")
+
+
+@dataclass(frozen=True)
+class CheckpointFolder:
+    """A checkpoint in source form that was checked when it was opened.
+
+    Attributes:
+        recipe: the top level of recipe.toml.
+        checksums: the content of checksums.json.
+    """
+
+    path: Path
+    recipe: Mapping[str, Any]
+    checksums: Mapping[str, Any]
+
+    @property
+    def name(self) -> str:
+        """The folder's name."""
+        return self.path.name
+
+    @property
+    def family(self) -> Family:
+        """The published classes that serve the recipe's task.
+
+        Raises:
+            CheckpointError: no family does.
+        """
+        task = self.recipe["task"]
+        for family in FAMILIES:
+            if family.task == task:
+                return family
+        known = ", ".join(family.task for family in FAMILIES)
+        raise CheckpointError(f"{self.path / RECIPE}: task {task!r} is unknown; choose from {known}")
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The model's configuration."""
+        return dict(json.loads((self.path / CONFIG).read_text(encoding="utf-8")))
+
+    @property
+    def results(self) -> list[dict[str, Any]]:
+        """The lines of results.jsonl on this very model, other seeds left out; empty before an evaluation.
+
+        Raises:
+            CheckpointError: a line is not a result.
+        """
+        path = self.path / RESULTS
+        if not path.is_file():
+            return []
+        this = (self.name, self.recipe.get("seed", 0))
+        try:
+            lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+            return [line for line in lines if (line["model"], line["seed"]) == this]
+        except (ValueError, KeyError, TypeError) as error:
+            raise CheckpointError(
+                f"{path}: a line is not a result ({error}); evaluate the model again"
+            ) from error
+
+
+def is_checkpoint_folder(path: Path) -> bool:
+    """Whether ``path`` looks like a checkpoint in source form."""
+    return (path / RECIPE).is_file() and (path / CHECKSUMS).is_file()
+
+
+def open_checkpoint(path: Path) -> CheckpointFolder:
+    """Open a checkpoint and check its files against their sha256.
+
+    Raises:
+        CheckpointError: names the file that is missing or altered, or the recipe's field that is missing.
+    """
+    checksums = read_listing(path / CHECKSUMS)
+    for name in CHECKED_FILES:
+        if name not in checksums["files"]:
+            raise CheckpointError(f"{path / CHECKSUMS}: does not list {name}; train the checkpoint again")
+    check_files(path, checksums["files"], "restore it or train the checkpoint again")
+    return CheckpointFolder(path, read_recipe(path / RECIPE), checksums)
+
+
+def read_recipe(path: Path) -> dict[str, Any]:
+    """The top level of a recipe, with at least name, task, licence, backbone, weights and summary.
+
+    Raises:
+        CheckpointError: the recipe cannot be read, or one of these fields is missing or not a text.
+    """
+    try:
+        recipe = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(
+            f"{path}: not a readable recipe ({error}); see the recipes of other checkpoints"
+        ) from error
+    for field in ("name", "task", "licence", "backbone", "weights", "summary"):
+        if not isinstance(recipe.get(field), str):
+            raise CheckpointError(f"{path}: field {field!r} is missing or not a text; add it")
+    return recipe
+
+
+def save_checkpoint(model: ImageUncertaintyModel, folder: Path, recipe: Path) -> None:
+    """Write a trained model in source form; `results.jsonl` and other files in ``folder`` are left alone.
+
+    Each file is replaced in one step and the checksums come last, so a kill in between is noticed on opening.
+
+    Args:
+        model: trained; it is not changed.
+        recipe: the recipe it was made by; may already lie in ``folder``.
+
+    Raises:
+        CheckpointError: the model has no read-out, its trained part is too large for git, or the recipe is
+            incomplete.
+    """
+    from safetensors.torch import save_file
+
+    read_recipe(recipe)
+    model = copy.deepcopy(model).float().cpu().eval()
+    state = model.state_dict()
+    heads = {key: value for key, value in state.items() if not key.startswith(BACKBONE_PREFIX)}
+    backbone = {
+        key.removeprefix(BACKBONE_PREFIX): value
+        for key, value in state.items()
+        if key.startswith(BACKBONE_PREFIX)
+    }
+    golden = golden_tensors(model)
+    size = sum(tensor.nbytes for tensors in (heads, golden) for tensor in tensors.values())
+    if size > MAX_BYTES:
+        raise CheckpointError(
+            f"{folder}: {size / 2**20:.1f} MiB of tensors, the limit is {MAX_BYTES >> 20}; "
+            "lower width, depth or members of the read-outs"
+        )
+    write_text(folder / RECIPE, recipe.read_text(encoding="utf-8"))
+    write_text(folder / CONFIG, model.config.to_json_string())
+    for name, tensors in ((WEIGHTS, heads), (GOLDEN, golden)):
+        with atomic_path(folder / name) as temporary:
+            save_file(
+                {key: value.contiguous() for key, value in tensors.items()}, temporary, {"format": "pt"}
+            )
+    checksums = {
+        "files": {name: file_sha256(folder / name) for name in CHECKED_FILES},
+        "backbone_sha256": tensors_sha256(backbone),
+        "trained_with": {name: metadata.version(name) for name in VERSIONS_OF},
+    }
+    write_text(folder / CHECKSUMS, json.dumps(checksums, indent=2, sort_keys=True) + "\n")
+
+
+def golden_tensors(model: ImageUncertaintyModel) -> dict[str, Tensor]:
+    """A small input and the model's output for it, to compare with after every way of loading.
+
+    Returns:
+        ``pixel_values`` (2, 3, H, W), smooth noise; ``uncertainty``, ``uncertainty_percentile`` and every
+        ``uncertainties.<name>``, (2,) each; ``pooler_output`` (2, D); with a classifier ``logits`` (2, C).
+
+    Raises:
+        CheckpointError: the model has no read-out.
+    """
+    import torch
+
+    size = model.config.image_size
+    noise = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    pixel_values = torch.nn.functional.interpolate(noise, size=(size, size), mode="bicubic")
+    with torch.no_grad():
+        output = model(pixel_values)
+    if output.uncertainty is None:
+        raise CheckpointError(
+            "the model has no read-outs, so there is nothing to save; add one to the recipe"
+        )
+    golden = {"pixel_values": pixel_values}
+    for name in ("uncertainty", "uncertainty_percentile", "pooler_output", "logits"):
+        if getattr(output, name) is not None:
+            golden[name] = getattr(output, name)
+    return golden | {f"uncertainties.{name}": value for name, value in output.uncertainties.items()}
+
+
+def tensors_sha256(tensors: Mapping[str, Tensor]) -> str:
+    """Hash of named tensors: names, types, shapes and bytes, whatever their order."""
+    import torch
+
+    digest = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name}:{tensor.dtype}:{tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()

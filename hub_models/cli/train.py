@@ -1,0 +1,84 @@
+"""`hub-models train` and `hub-models evaluate`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .options import Json, Name, print_json, print_table
+
+
+def train(
+    recipe: Annotated[Path, typer.Argument(help="A recipe.toml.")],
+    output: Annotated[
+        Path | None, typer.Option(help="Checkpoint folder to write; by default the recipe's own folder.")
+    ] = None,
+) -> None:
+    """Train uncertainty heads on cached features of a frozen backbone."""
+    from accelerate import Accelerator
+
+    from ..checkpoint_folder import save_checkpoint
+    from ..paths import cache_dir
+    from ..training.recipe import load_recipe
+    from ..training.train import train as train_recipe
+
+    accelerator = Accelerator()
+    trained = train_recipe(load_recipe(recipe), cache_dir() / "features", accelerator=accelerator)
+    for name, reason in trained.cache.skipped.items():
+        print(f"skipped {name}: {reason}", file=sys.stderr)
+    if accelerator.is_main_process:
+        folder = output or recipe.parent
+        save_checkpoint(trained.model.cpu(), folder, recipe)
+        print(f"wrote {folder}; next: hub-models evaluate {folder} --suite zero-shot")
+
+
+def evaluate(
+    name: Name,
+    suite: Annotated[str, typer.Option(help="What to measure.")] = "zero-shot",
+    seeds: Annotated[
+        int, typer.Option(help="Also train the recipe under this many seeds in all, and evaluate each.")
+    ] = 1,
+    results: Annotated[
+        Path | None, typer.Option(help="results.jsonl to update; by default the checkpoint's own.")
+    ] = None,
+    json_: Json = False,
+) -> None:
+    """Measure a model's uncertainties beside baselines, with 95 % bootstrap intervals."""
+    import dataclasses
+
+    from ..checkpoint_folder import RECIPE, RESULTS
+    from ..errors import EvaluationError
+    from ..evaluation.results import write_results
+    from ..evaluation.suites import SUITES, evaluate_seeds
+    from ..evaluation.suites import evaluate as evaluate_model
+    from ..paths import CHECKPOINTS, cache_dir
+    from ..training.recipe import load_recipe
+    from ..zoo import load
+
+    if suite not in SUITES:
+        raise EvaluationError(f"no suite {suite!r}; choose from {', '.join(SUITES)}")
+    folder = Path(name) if Path(name).is_dir() else CHECKPOINTS / name
+    root = cache_dir() / "features"
+    command = f"hub-models evaluate {name} --suite {suite}" + (f" --seeds {seeds}" if seeds > 1 else "")
+    recipe = load_recipe(folder / RECIPE)
+    found = list(evaluate_model(load(name), suite, recipe.name, recipe.seed, root, command))
+    others = [recipe.seed + i for i in range(1, seeds)]
+    found += evaluate_seeds(recipe, others, suite, root, command)
+    write_results(results or folder / RESULTS, found)
+    if json_:
+        print_json([dataclasses.asdict(result) for result in found])
+        return
+    for result_seed in dict.fromkeys(result.seed for result in found):
+        rows = [
+            {"task": r.task, "metric": r.metric, "read-out": r.read_out, "value": r.value}
+            | {"low": r.low, "high": r.high, "n": r.n}
+            for r in found
+            if r.seed == result_seed
+        ]
+        print_table(rows, title=f"{recipe.name}, seed {result_seed}")
+
+
+COMMANDS = {"train": train, "evaluate": evaluate}

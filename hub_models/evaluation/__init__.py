@@ -1,0 +1,1 @@
+"""Metrics, protocols and the suites that print them."""

@@ -1,0 +1,178 @@
+"""A complete model repository: joined from a checkpoint folder and its backbone, and loaded strictly."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .atomic import file_sha256
+from .backbones import image_processor, load_weights
+from .checkpoint_folder import (
+    BACKBONE_PREFIX,
+    CONFIG,
+    GOLDEN,
+    RECIPE,
+    WEIGHTS,
+    CheckpointFolder,
+    tensors_sha256,
+)
+from .errors import CheckpointError
+from .families import Family
+from .manifest import MANIFEST, check_manifest, write_manifest
+from .published_code import closure
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+def assemble(checkpoint: CheckpointFolder, target: Path, documents: Mapping[str, str] | None = None) -> None:
+    """Join a checkpoint with its backbone into a Hub repository at ``target``, in one step.
+
+    The repository holds the configuration with ``auto_map`` and ``custom_pipelines``, all weights as float32,
+    the image processor, a byte-for-byte copy of the published code, the golden tensors and MANIFEST.json. The
+    same checkpoint gives the same bytes. A repository that is there already is replaced.
+
+    Args:
+        documents: file name -> text, further files such as a card.
+
+    Raises:
+        BackboneError: the backbone's weights cannot be had.
+        CheckpointError: the task is unknown, the backbone is not the one that the heads were trained on, the
+            tensors do not fit the configuration, ``target`` holds something else, or it cannot be written.
+    """
+    family = checkpoint.family
+    with _replace_folder(target) as folder:
+        _write_json(folder / CONFIG, _published_config(checkpoint, family))
+        _write_weights(folder / WEIGHTS, checkpoint)
+        image_processor(checkpoint.config["backbone"]).save_pretrained(folder)
+        for path in closure(family.entry_files):
+            shutil.copyfile(path, folder / path.name)
+        shutil.copyfile(checkpoint.path / GOLDEN, folder / GOLDEN)
+        for name, text in (documents or {}).items():
+            (folder / name).write_text(text, encoding="utf-8")
+        about = {
+            "name": checkpoint.name,
+            "recipe_sha256": file_sha256(checkpoint.path / RECIPE),
+            "trained_with": checkpoint.checksums["trained_with"],
+        }
+        write_manifest(folder, about)
+        load_strictly(folder)
+
+
+def load_strictly(folder: Path) -> PreTrainedModel:
+    """Load a repository with our own classes, never with code from the folder; in eval mode, on the CPU.
+
+    Raises:
+        CheckpointError: a file is missing or altered, or tensors are missing, unexpected or misshapen; the
+            message lists them all.
+    """
+    from huggingface_hub.errors import StrictDataclassError
+    from safetensors import SafetensorError
+    from transformers import AutoModel
+
+    check_manifest(folder)
+    try:
+        with _quiet():
+            model, info = AutoModel.from_pretrained(
+                folder,
+                local_files_only=True,
+                trust_remote_code=False,
+                use_safetensors=True,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,  # so that they are listed below with all else
+            )
+    except (OSError, ValueError, TypeError, RuntimeError, SafetensorError, StrictDataclassError) as error:
+        raise CheckpointError(
+            f"{folder}: cannot be loaded ({error}); fetch or export the model again"
+        ) from error
+    misfits = {
+        "missing": sorted(info["missing_keys"]),
+        "unexpected": sorted(info["unexpected_keys"]),
+        "mismatched": [
+            f"{key} (checkpoint {list(found)}, model {list(wanted)})"
+            for key, found, wanted in sorted(info["mismatched_keys"])
+        ],
+    }
+    if any(misfits.values()):
+        lines = "".join(f"\n  {kind}: {', '.join(keys)}" for kind, keys in misfits.items() if keys)
+        raise CheckpointError(
+            f"{folder / WEIGHTS}: does not fit config.json; fetch or export the model again{lines}"
+        )
+    return model.eval()
+
+
+def _published_config(checkpoint: CheckpointFolder, family: Family) -> dict[str, Any]:
+    return {
+        **checkpoint.config,
+        "architectures": [family.model.split(".")[1]],
+        "auto_map": {"AutoConfig": family.config, "AutoModel": family.model},
+        "custom_pipelines": {
+            family.task: {"impl": family.pipeline, "pt": ["AutoModel"], "type": family.input_type}
+        },
+        "dtype": "float32",
+        "model_type": family.model_type,
+    }
+
+
+def _write_weights(target: Path, checkpoint: CheckpointFolder) -> None:
+    from safetensors.torch import load_file, save_file
+
+    recipe = checkpoint.recipe
+    backbone = load_weights(checkpoint.config["backbone"], recipe["weights"])
+    if tensors_sha256(backbone) != checkpoint.checksums["backbone_sha256"]:
+        raise CheckpointError(
+            f"{checkpoint.path / RECIPE}: backbone weights {recipe['weights']!r} are not those that the "
+            "heads were trained on; restore them or train again"
+        )
+    heads = load_file(checkpoint.path / WEIGHTS)
+    joined = {f"{BACKBONE_PREFIX}{key}": value for key, value in backbone.items()} | heads
+    floats = {key: value.float() if value.is_floating_point() else value for key, value in joined.items()}
+    save_file(floats, target, {"format": "pt"})
+    target.chmod(0o644)  # safetensors makes it private
+
+
+def _write_json(path: Path, value: dict[str, Any]) -> None:
+    path.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Hold back transformers' progress bar and load report: what is in them is raised as an error here."""
+    from transformers.utils import logging
+
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()
+
+
+@contextmanager
+def _replace_folder(target: Path) -> Iterator[Path]:
+    """Give an empty folder beside ``target``; put it in place of ``target`` if the block succeeds."""
+    if target.exists() and not (target / MANIFEST).is_file():
+        raise CheckpointError(
+            f"{target}: exists and is no exported model; move it away or choose another folder"
+        )
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as temporary:
+            folder = Path(temporary, target.name)
+            folder.mkdir()
+            yield folder
+            if target.exists():
+                target.rename(Path(temporary, "replaced"))
+            folder.rename(target)
+    except OSError as error:
+        raise CheckpointError(
+            f"{target}: cannot be written ({error}); check free space and permissions"
+        ) from error

@@ -1,0 +1,116 @@
+"""What heads are trained to predict, computed once for every cached view."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..errors import RecipeError
+from ..modeling_image_uncertainty import ImageUncertaintyModel
+from .feature_cache import FeatureCache
+
+CHUNK = 4096
+#: Cosine scale and number of candidates of the instance target.
+INSTANCE_SCALE = 30.0
+MAX_CANDIDATES = 4096
+
+
+def make_targets(
+    names: set[str],
+    model: ImageUncertaintyModel,
+    cache: FeatureCache,
+    images: np.ndarray,
+    labels: Sequence[int] | None,
+    seed: int,
+) -> dict[str, np.ndarray]:
+    """Each named target, (len(images), V).
+
+    ``cross_entropy``: the task loss in nats. ``mistake``: 1 where the classifier is wrong, else 0.
+    ``instance``: see `instance_loss`.
+
+    Raises:
+        RecipeError: a target needs labels that are not there or not known to the classifier.
+    """
+    targets = {"instance": instance_loss(cache, images, seed)} if "instance" in names else {}
+    if names - {"instance"}:
+        truth = torch.as_tensor(np.asarray(_require_labels(labels, model.config.num_classes))[images])
+        losses, mistakes = _task_losses(model, cache, images, truth)
+        targets |= {"cross_entropy": losses, "mistake": mistakes}
+    return {name: targets[name] for name in names}
+
+
+@torch.inference_mode()
+def _task_losses(
+    model: ImageUncertaintyModel, cache: FeatureCache, images: np.ndarray, truth: Tensor
+) -> tuple[np.ndarray, np.ndarray]:
+    views = cache.pooled.shape[1]
+    losses = np.empty((len(images), views), dtype=np.float32)
+    mistakes = np.empty((len(images), views), dtype=np.float32)
+    for start in range(0, len(images), CHUNK):
+        rows = slice(start, start + CHUNK)
+        for view in range(views):
+            logits = model.classify(torch.from_numpy(cache.pooled[images[rows], view]))
+            losses[rows, view] = nn.functional.cross_entropy(logits, truth[rows], reduction="none").numpy()
+            mistakes[rows, view] = (logits.argmax(dim=1) != truth[rows]).numpy()
+    return losses, mistakes
+
+
+@torch.inference_mode()
+def instance_loss(cache: FeatureCache, images: np.ndarray, seed: int) -> np.ndarray:
+    """How hard a view's source image is to find again, (len(images), V), in nats; needs no labels.
+
+    Cross-entropy of picking the source by cosine similarity (times 30) among the whole views of the source
+    and of up to 4,096 other images. It is what retrieval asks of an embedding, and high where a crop shows
+    nothing that tells its image from others.
+    """
+    whole = _unit(cache.pooled[images, 0])
+    chosen = np.random.default_rng(seed).permutation(len(images))[:MAX_CANDIDATES]
+    candidates = whole[chosen]
+    position = np.full(len(images), -1)
+    position[chosen] = np.arange(len(chosen))
+    losses = np.empty((len(images), cache.pooled.shape[1]), dtype=np.float32)
+    for start in range(0, len(images), CHUNK):
+        rows = np.arange(start, min(start + CHUNK, len(images)))
+        own = torch.from_numpy(position[rows])
+        inside = own >= 0
+        for view in range(cache.pooled.shape[1]):
+            embedding = _unit(cache.pooled[images[rows], view])
+            similarity = INSTANCE_SCALE * embedding @ candidates.T
+            source = INSTANCE_SCALE * (embedding * whole[rows]).sum(dim=1)
+            similarity[inside, own[inside]] = -torch.inf  # the source counts once, as the last column
+            every = torch.cat([similarity, source[:, None]], dim=1)
+            losses[rows, view] = (every.logsumexp(dim=1) - source).numpy()
+    return losses
+
+
+def combine(targets: Mapping[str, np.ndarray], weights: Mapping[str, float]) -> np.ndarray:
+    """One target as it is; several as the weighted mean of their ranks over all views, scaled to [0, 1]."""
+    if len(weights) == 1:
+        return targets[next(iter(weights))]
+    total = sum(weights.values())
+    ranks = [(weight / total) * _ranks(targets[name]) for name, weight in weights.items()]
+    return np.sum(ranks, axis=0)
+
+
+def _require_labels(labels: Sequence[int] | None, num_classes: int) -> Sequence[int]:
+    if labels is None:
+        raise RecipeError(
+            "a target needs labels, but the images have none; label them or use target instance"
+        )
+    if not num_classes or min(labels) < 0 or max(labels) >= num_classes:
+        raise RecipeError(f"labels go up to {max(labels)}, but the classifier has {num_classes} classes")
+    return labels
+
+
+def _ranks(values: np.ndarray) -> np.ndarray:
+    order = values.reshape(-1).argsort(kind="stable")
+    ranks = np.empty(values.size, dtype=np.float32)
+    ranks[order] = np.linspace(0, 1, values.size, dtype=np.float32)
+    return ranks.reshape(values.shape)
+
+
+def _unit(pooled: np.ndarray) -> Tensor:
+    return nn.functional.normalize(torch.from_numpy(np.array(pooled)), dim=1)

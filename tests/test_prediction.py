@@ -1,0 +1,180 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from generated_images import draw_image, write_images
+from PIL import Image
+
+from hub_models import zoo
+from hub_models.errors import CheckpointError
+from hub_models.image_sources import FileListSource, FolderSource
+from hub_models.modeling_image_uncertainty import ImageUncertaintyModel
+from hub_models.prediction import OutsideReferenceWarning, Prediction, PredictionError, Skipped, predict
+
+pytestmark = pytest.mark.filterwarnings("ignore::hub_models.prediction.OutsideReferenceWarning")
+
+
+@pytest.fixture
+def model(tiny_repository: Path) -> ImageUncertaintyModel:
+    return zoo.load(tiny_repository)
+
+
+@pytest.fixture(scope="module")
+def processor(tiny_repository: Path):
+    return zoo.load_image_processor(tiny_repository)
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_images(tmp_path_factory.mktemp("images"), 7)
+
+
+def test_each_prediction_is_what_the_model_gives_for_the_image_alone(model, processor, images):
+    source = FolderSource(images)
+    predictions = list(predict(model, processor, source, batch_size=3))
+    assert [p.name for p in predictions] == list(source.names)
+    for prediction in predictions:
+        pixels = processor(Image.open(images / prediction.name), return_tensors="pt")["pixel_values"]
+        with torch.no_grad():
+            output = model(pixels)
+        probabilities = output.logits.softmax(dim=1)
+        np.testing.assert_allclose(prediction.embedding, output.pooler_output[0], rtol=1e-4, atol=1e-5)
+        assert prediction.uncertainty == pytest.approx(output.uncertainty.item(), rel=1e-4, abs=1e-4)
+        assert prediction.percentile == pytest.approx(output.uncertainty_percentile.item(), abs=1e-2)
+        assert prediction.outside_reference == (output.reference_distance.item() > 1)
+        assert set(prediction.uncertainties) == {"error", "transfer"}
+        for name, value in prediction.uncertainties.items():
+            assert value == pytest.approx(output.uncertainties[name].item(), rel=1e-4)
+        assert prediction.label == probabilities.argmax().item()
+        assert prediction.probability == pytest.approx(probabilities.max().item(), rel=1e-4)
+        assert prediction.entropy == pytest.approx(-(probabilities * probabilities.log()).sum().item(), rel=1e-4)
+
+
+def test_start_gives_the_rest(model, processor, images):
+    source = FolderSource(images)
+    whole = list(predict(model, processor, source, batch_size=4))
+    rest = list(predict(model, processor, source, batch_size=4, start=5))
+    assert [p.name for p in rest] == [p.name for p in whole[5:]]
+    assert [p.uncertainty for p in rest] == pytest.approx([p.uncertainty for p in whole[5:]], rel=1e-4)
+    assert list(predict(model, processor, source, start=7)) == []
+
+
+def test_unreadable_images_are_skipped_with_a_reason_and_the_rest_of_the_batch_goes_through(
+    model, processor, tmp_path
+):
+    write_images(tmp_path, 5)
+    (tmp_path / "0001.png").write_bytes(b"not an image")
+    (tmp_path / "0003.png").write_bytes((tmp_path / "0003.png").read_bytes()[:200])
+    names = [tmp_path / f"{i:04d}.png" for i in range(5)] + [tmp_path / "missing.png"]
+    results = list(predict(model, processor, FileListSource(names)))
+    assert [type(r) for r in results] == [Prediction, Skipped, Prediction, Skipped, Prediction, Skipped]
+    for result in results:
+        if isinstance(result, Skipped):
+            assert result.name in result.reason
+    alone = list(predict(model, processor, FileListSource([names[4]])))
+    assert results[4].uncertainty == pytest.approx(alone[0].uncertainty, rel=1e-4)
+
+
+def test_a_batch_of_nothing_readable_is_no_obstacle(model, processor, tmp_path):
+    write_images(tmp_path, 5)
+    for i in (0, 1):
+        (tmp_path / f"{i:04d}.png").write_bytes(b"")
+    results = list(predict(model, processor, FolderSource(tmp_path), batch_size=2))
+    assert [type(r) for r in results] == [Skipped, Skipped, Prediction, Prediction, Prediction]
+
+
+def test_features_that_are_not_finite_name_their_image(model, processor, tmp_path):
+    """Weights so large that every image but a black one overflows."""
+    for number, image in enumerate([Image.new("RGB", (48, 48)), draw_image(0), draw_image(1)]):
+        image.save(tmp_path / f"{number}.png")
+    processor = type(processor)(**{**processor.to_dict(), "image_mean": [0.0] * 3, "image_std": [1.0] * 3})
+    with torch.no_grad():
+        model.backbone.conv_stem.weight.fill_(1e38)
+    stream = predict(model, processor, FolderSource(tmp_path))
+    with pytest.raises(PredictionError, match=r"^1\.png: .*NaN or infinity"):
+        list(stream)
+
+
+def test_a_model_without_read_outs_is_refused_at_once(model, processor, images):
+    model.config.read_outs = None
+    with pytest.raises(CheckpointError, match="read-outs"):
+        predict(model, processor, FolderSource(images))
+
+
+def test_without_reference_there_is_no_percentile(model, processor, images):
+    model.reference.init_buffers()
+    prediction = next(iter(predict(model, processor, FolderSource(images))))
+    assert prediction.percentile is None
+    assert not prediction.outside_reference
+
+
+def test_one_warning_tells_the_share_outside_the_reference_and_the_next_step(model, processor, images):
+    model.reference.distance_limit.fill_(1e-6)
+    with pytest.warns(OutsideReferenceWarning, match=r"7 of 7 images \(100%\).*recalibrate") as caught:
+        list(predict(model, processor, FolderSource(images), batch_size=2))
+    assert len(caught) == 1
+
+
+@pytest.mark.parametrize("outside", [0, 1])
+def test_no_warning_while_the_share_may_be_chance(model, processor, images, outside):
+    """One in twenty is within three standard deviations of 1 %."""
+    source = FileListSource([*images.iterdir()])
+    source.names = [source.names[i % 7] for i in range(20)]
+    distances = [p for p in _distances(model, processor, source)]
+    model.reference.distance_limit.mul_(sorted(distances)[-1] * 1.01)
+    if outside:
+        draw_image(99).save(images / "extra.png")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", OutsideReferenceWarning)
+        results = list(predict(model, processor, source))
+    assert len(results) == 20
+
+
+def _distances(model, processor, source):
+    for name in source.names:
+        pixels = processor(Image.open(name), return_tensors="pt")["pixel_values"]
+        with torch.no_grad():
+            yield model(pixels).reference_distance.item()
+
+
+MEMORY = """
+import io, resource, sys
+from pathlib import Path
+from transformers import CLIPImageProcessor
+sys.path.insert(0, sys.argv[2])
+from generated_images import draw_image
+from hub_models import zoo
+from hub_models.prediction import predict
+
+class Endless:
+    labels = class_names = None
+    def __init__(self, count):
+        self.names = [f"{i}.png" for i in range(count)]
+    def __len__(self):
+        return len(self.names)
+    def read_bytes(self, index):
+        buffer = io.BytesIO()
+        draw_image(index % 50).save(buffer, "PNG")
+        return buffer.getvalue()
+
+model = zoo.load(Path(sys.argv[1]))
+processor = CLIPImageProcessor(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32})
+peaks = []
+for number, _ in enumerate(predict(model, processor, Endless(1000))):
+    if number in (199, 999):
+        peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+print(peaks[1] - peaks[0])
+"""
+
+
+def test_memory_does_not_grow_with_the_number_of_images(tiny_repository):
+    """800 inputs of 32 x 32 would be 10 MB, and their activations a hundred times that."""
+    command = [sys.executable, "-c", MEMORY, str(tiny_repository), str(Path(__file__).parent)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert int(done.stdout.strip().splitlines()[-1]) < 8 * 1024  # kB
