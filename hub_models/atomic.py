@@ -12,7 +12,7 @@ from pathlib import Path
 
 @contextmanager
 def atomic_path(target: Path) -> Iterator[Path]:
-    """Give a temporary path beside ``target`` to write to; rename it over ``target`` if the block succeeds."""
+    """Give a temporary path beside ``target``; rename it over ``target`` if the block succeeds."""
     target.parent.mkdir(parents=True, exist_ok=True)
     descriptor, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
     os.close(descriptor)

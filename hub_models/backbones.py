@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 import importlib.util
 import math
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -143,9 +144,8 @@ def eval_transform(backbone: str) -> dict[str, Any]:
 
 
 def image_processor(backbone: str) -> BaseImageProcessor:
-    """A stock transformers processor that reproduces the backbone's eval transform.
+    """A stock transformers processor that reproduces the backbone's eval transform: resize, crop, normalise.
 
-    Centre crops map to `CLIPImageProcessor` (resize the short side, crop), squashing to `ViTImageProcessor`.
     Pixels are timm's but for rounding. Only where the margin to cut away is odd may the crop lie one pixel
     left of or above timm's: transformers halves it downwards, torchvision to the even neighbour.
 
@@ -153,25 +153,27 @@ def image_processor(backbone: str) -> BaseImageProcessor:
         BackboneError: timm's crop mode has no counterpart.
     """
     from PIL import Image
-    from transformers import CLIPImageProcessor, ViTImageProcessor
+    from transformers import CLIPImageProcessor
 
     settings = eval_transform(backbone)
     _, height, width = settings["input_size"]
-    size = {"height": height, "width": width}
-    common: dict[str, Any] = {
-        "image_mean": list(settings["mean"]),
-        "image_std": list(settings["std"]),
-        "resample": int(Image.Resampling[settings["interpolation"].upper()]),
-        "do_convert_rgb": True,
-    }
+    scaled = [math.floor(side / settings["crop_pct"]) for side in (height, width)]
     if settings["crop_mode"] == "center" and height == width:
-        short_side = math.floor(height / settings["crop_pct"])
-        return CLIPImageProcessor(size={"shortest_edge": short_side}, crop_size=size, **common)
-    if settings["crop_mode"] == "squash":
-        return ViTImageProcessor(size=size, **common)
-    raise BackboneError(
-        f"{backbone}: crop mode {settings['crop_mode']!r} at {height} x {width} has no stock processor; "
-        "choose another backbone"
+        size = {"shortest_edge": scaled[0]}
+    elif settings["crop_mode"] == "squash":
+        size = {"height": scaled[0], "width": scaled[1]}
+    else:
+        raise BackboneError(
+            f"{backbone}: crop mode {settings['crop_mode']!r} at {height} x {width} has no stock processor; "
+            "choose another backbone"
+        )
+    return CLIPImageProcessor(
+        size=size,
+        crop_size={"height": height, "width": width},
+        image_mean=list(settings["mean"]),
+        image_std=list(settings["std"]),
+        resample=int(Image.Resampling[settings["interpolation"].upper()]),
+        do_convert_rgb=True,
     )
 
 
@@ -188,7 +190,8 @@ def frozen_graph(function: Callable[..., Any], example: Tensor) -> Callable[...,
     import torch
 
     try:
-        with torch.no_grad():
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # deprecated, but its successors need a compiler on the machine
             traced = torch.jit.freeze(torch.jit.trace(function, example, check_trace=False))
             for batch in (example, example[:1]):  # a graph can have the batch size built in
                 for left, right in zip(traced(batch), function(batch), strict=True):

@@ -21,9 +21,9 @@ class ImageUncertaintyConfig(PreTrainedConfig):
         num_classes: outputs of the classifier; 0 for a backbone without one.
         stage_indices: which intermediate feature maps feed the ``stages`` input; None takes at most six.
         read_outs: name -> ``{"inputs": [...], "width": int, "depth": int, "members": int}``. Inputs are
-            ``pooled`` (the pre-logits), ``stages`` (mean and standard deviation of intermediate maps), ``stage_spread`` (the latter alone) and
-            ``class_statistics`` (sorted log-probabilities and their summaries). ``members`` heads are
-            averaged.
+            ``pooled`` (the pre-logits), ``stages`` (mean and standard deviation of intermediate maps),
+            ``stage_spread`` (the deviations alone) and ``class_statistics`` (sorted log-probabilities and
+            their summaries). ``members`` heads are averaged.
         default_weights: name -> weight of the standardised read-outs whose sum is the model's
             ``uncertainty``; None weighs all alike.
         image_size: height and width of the input that the weights were trained at, for documentation.

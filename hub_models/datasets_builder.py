@@ -1,7 +1,7 @@
 """Build one of the project's Parquet data sets from the user's own copy of the images.
 
-``datasets_scripts/<name>/build.py`` says what a set is: ``FEATURES`` and ``splits(data_dir)``, a dictionary from
-split name to a function that yields rows. The rest (Parquet, card, place) is the same for all and lives here.
+``datasets_scripts/<name>/build.py`` says what a set is: ``FEATURES`` and ``splits(data_dir)``, a dictionary
+from split name to a function that yields rows. The rest (Parquet, card, place) is the same for all.
 """
 
 from __future__ import annotations
@@ -57,18 +57,25 @@ def build_dataset(name: str, images: Path, target: Path) -> None:
     """Write ``target/data/<split>-00000-of-00001.parquet`` and the card, in one step.
 
     Raises:
-        ImageSourceError: no such build script, or an archive it needs is missing.
+        ImageSourceError: no such build script, or an archive that it needs is missing or damaged.
     """
     from datasets import Dataset
+    from datasets.exceptions import DatasetGenerationError
 
     script = _load_script(name)
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{name}.", dir=target.parent) as scratch:
         build = Path(scratch) / name
         for split, rows in script.splits(images).items():
-            dataset = Dataset.from_generator(
-                rows, features=script.FEATURES, cache_dir=f"{scratch}/arrow", split=split
-            )
+            try:
+                dataset = Dataset.from_generator(
+                    rows, features=script.FEATURES, cache_dir=f"{scratch}/arrow", split=split
+                )
+            except DatasetGenerationError as error:
+                raise ImageSourceError(
+                    f"data set {name!r} cannot be built from {images}: {error.__cause__}; its card, "
+                    f"datasets_scripts/{name}/README.md, lists what must be there"
+                ) from error
             path = build / "data" / f"{split}-00000-of-00001.parquet"
             path.parent.mkdir(parents=True, exist_ok=True)
             dataset.to_parquet(str(path))

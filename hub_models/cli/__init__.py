@@ -1,4 +1,4 @@
-"""The command ``hub-models``. Each command lives in a module of this package and imports torch only when it runs."""
+"""The command ``hub-models``. Each command lives in a module here and imports torch only when it runs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 import typer
 
 from ..errors import HubModelsError
-from . import publish, retrieve, train, zoo
+from . import demo, publish, retrieve, train, zoo
 
 app = typer.Typer(
     help="A model zoo for trustworthy machine learning: list, load, evaluate, train, retrieve, export.",
@@ -15,7 +15,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for module in (zoo, retrieve, train, publish):
+for module in (zoo, retrieve, train, publish, demo):
     for name, command in module.COMMANDS.items():
         app.command(name)(command)
 

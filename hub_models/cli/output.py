@@ -54,6 +54,9 @@ def stream_json(
 @contextmanager
 def plain_warnings() -> Iterator[None]:
     """Warnings as one line on standard error, without the place in the code."""
+    from ..prediction import OutsideReferenceWarning
+
     with warnings.catch_warnings():
+        warnings.simplefilter("always", OutsideReferenceWarning)
         warnings.showwarning = lambda message, *place: print(f"warning: {message}", file=sys.stderr)
         yield

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from .options import Json, Name, print_json, print_table
+
+if TYPE_CHECKING:
+    from ..evaluation.results import Result
 
 
 def train(
@@ -64,21 +68,31 @@ def evaluate(
     root = cache_dir() / "features"
     command = f"hub-models evaluate {name} --suite {suite}" + (f" --seeds {seeds}" if seeds > 1 else "")
     recipe = load_recipe(folder / RECIPE)
-    found = list(evaluate_model(load(name), suite, recipe.name, recipe.seed, root, command))
+    released = evaluate_model(load(name), suite, recipe.name, recipe.seed, root, command)
     others = [recipe.seed + i for i in range(1, seeds)]
-    found += evaluate_seeds(recipe, others, suite, root, command)
-    write_results(results or folder / RESULTS, found)
+    found = []
+    for result_seed, group in itertools.groupby(
+        itertools.chain(released, evaluate_seeds(recipe, others, suite, root, command)), lambda r: r.seed
+    ):
+        figures = list(group)
+        write_results(results or folder / RESULTS, figures)  # at once: the next seed takes minutes
+        found += figures
+        if not json_:
+            print_table([_row(figure) for figure in figures], title=f"{recipe.name}, seed {result_seed}")
     if json_:
-        print_json([dataclasses.asdict(result) for result in found])
-        return
-    for result_seed in dict.fromkeys(result.seed for result in found):
-        rows = [
-            {"task": r.task, "metric": r.metric, "read-out": r.read_out, "value": r.value}
-            | {"low": r.low, "high": r.high, "n": r.n}
-            for r in found
-            if r.seed == result_seed
-        ]
-        print_table(rows, title=f"{recipe.name}, seed {result_seed}")
+        print_json([dataclasses.asdict(figure) for figure in found])
+
+
+def _row(figure: Result) -> dict[str, str | float | int]:
+    return {
+        "task": figure.task,
+        "metric": figure.metric,
+        "read-out": figure.read_out,
+        "value": figure.value,
+        "low": figure.low,
+        "high": figure.high,
+        "n": figure.n,
+    }
 
 
 COMMANDS = {"train": train, "evaluate": evaluate}

@@ -78,10 +78,10 @@ def _score(
     for start in range(0, len(pooled), CHUNK):
         rows = slice(start, start + CHUNK)
         features = features_of(model, pooled[rows], stages[rows])
-        output = model.read_out(features)
-        for name, values in {
-            DEFAULT: output.uncertainty, **output.uncertainties, **baselines(features)
-        }.items():  # fmt: skip
+        read_outs = model.uncertainties(features)
+        default = model.combine(read_outs)
+        named = {} if default is None else {DEFAULT: default}
+        for name, values in {**named, **read_outs, **baselines(features)}.items():
             scores.setdefault(name, []).append(values.double().numpy())
         none = np.full(len(pooled[rows]), -1)
         predictions.append(none if features.logits is None else features.logits.argmax(dim=1).numpy())
@@ -90,6 +90,5 @@ def _score(
 
 def features_of(model: ImageUncertaintyModel, pooled: np.ndarray, stages: np.ndarray) -> ImageFeatures:
     """Cached rows as the model's features, with logits where it has a classifier."""
-    tensor = torch.from_numpy(np.ascontiguousarray(pooled))
-    logits = model.backbone.get_classifier()(tensor) if model.config.num_classes else None
-    return ImageFeatures(tensor, torch.from_numpy(np.ascontiguousarray(stages)), logits)
+    tensor = torch.from_numpy(np.array(pooled))
+    return ImageFeatures(tensor, torch.from_numpy(np.array(stages)), model.classify(tensor))

@@ -86,7 +86,8 @@ def retrieval(
     for name, images in (("cub", birds), ("cars", cars)):
         task, failed = f"retrieval-{name}@1", failures[name]
         yield run.result(task, "r@1", "", bootstrap(lambda f: float(1 - f.mean()), failed))
-        yield from _each(images, task, "r-auroc", lambda u, f=failed: bootstrap(auroc, u, f), run)
+        for read_out, uncertainty in images.uncertainties.items():
+            yield run.result(task, "r-auroc", read_out, bootstrap(auroc, uncertainty, failed))
         for read_out in images.uncertainties:
             if read_out == ENTROPY:
                 continue

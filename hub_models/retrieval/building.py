@@ -3,7 +3,7 @@
 While it is built, its folder holds
 
     building.json          what it is made of: model, images, their hash
-    building.safetensors   a row for each image read so far, its space reserved up front
+    building.safetensors   a row for each image, NaN where it cannot be read; its space is reserved up front
     journal.jsonl          a line for each finished block, with the hash of its rows
 
 A block is written first and noted after, so a kill loses at most one block. gallery.json is written last of
@@ -13,9 +13,9 @@ all.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 from dataclasses import dataclass
-from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from ..locking import only_process
 from ..modeling_image_uncertainty import ImageUncertaintyModel
 from ..prediction import Prediction, Skipped, predict
 from ..progress import progress_bar
+from ..training.block_journal import BlockJournal
 from ..training.cache_file import CacheFile
 from .gallery import (
     CHUNK,
@@ -43,7 +44,7 @@ from .gallery import (
 from .index import Index, IndexKind, normalised
 
 BLOCK_IMAGES = 64
-CLAIM, ROWS, JOURNAL = "building.json", "building.safetensors", "journal.jsonl"
+CLAIM, ROWS = "building.json", "building.safetensors"
 
 
 def build_gallery(
@@ -86,8 +87,8 @@ def build_gallery(
             _Build(model, processor, source, directory, inputs, model_name).run(show_progress)
         else:
             _require_same(directory / DOCUMENT, read_document(directory)["inputs"], inputs)
-        for name in (CLAIM, ROWS, JOURNAL):
-            (directory / name).unlink(missing_ok=True)
+        for path in (directory / CLAIM, directory / ROWS, *directory.glob("done-*.jsonl")):
+            path.unlink(missing_ok=True)
         _choose_index(directory, kind)
     return Gallery.open(directory)
 
@@ -102,24 +103,31 @@ class _Build:
     model_name: str
 
     def run(self, show_progress: bool) -> None:
-        file = CacheFile(self.directory / ROWS, _widths(self.model), len(self.source))
+        count = len(self.source)
+        file = CacheFile(self.directory / ROWS, _widths(self.model), count)
         self._claim(file)
-        skipped, done = self._finished(file)
-        stream = predict(
-            self.model, self.processor, self.source, start=min(done * BLOCK_IMAGES, len(self.source))
-        )
-        with progress_bar("indexing", len(self.source) - done * BLOCK_IMAGES, shown=show_progress) as advance:
-            for block in count(done):
-                items = list(islice(stream, BLOCK_IMAGES))
+        journal = BlockJournal(self.directory, file, BLOCK_IMAGES)
+        journal.start(rank=0)
+        finished = journal.finished()
+        first = next(block for block in itertools.count() if block not in finished)
+        start = min(first * BLOCK_IMAGES, count)
+        stream = predict(self.model, self.processor, self.source, start=start)
+        with progress_bar("indexing", count - start, shown=show_progress) as advance:
+            for block in itertools.count(first):
+                items = list(itertools.islice(stream, BLOCK_IMAGES))
                 if not items:
                     break
-                rows = _rows([item for item in items if isinstance(item, Prediction)], file.widths)
-                failed = {item.name: item.reason for item in items if isinstance(item, Skipped)}
-                file.write(block * BLOCK_IMAGES - len(skipped), rows)
-                self._note({"block": block, "sha256": _sha256(rows), "skipped": failed})
-                skipped |= failed
+                rows = _rows(items, file.widths)
+                file.write(block * BLOCK_IMAGES, rows)
+                skipped = {row: item.reason for row, item in enumerate(items) if isinstance(item, Skipped)}
+                journal.note(0, block, rows, skipped)
                 advance(len(items))
-        self._finish(file, skipped)
+        reasons = {
+            self.source.names[block * BLOCK_IMAGES + int(row)]: reason
+            for block, skipped_rows in sorted(journal.finished().items())
+            for row, reason in skipped_rows.items()
+        }
+        self._finish(file, reasons)
 
     def _claim(self, file: CacheFile) -> None:
         claim = self.directory / CLAIM
@@ -129,35 +137,8 @@ class _Build:
         _require_same(claim, json.loads(claim.read_text(encoding="utf-8")), self.inputs)
         file.check_size()
 
-    def _note(self, entry: dict[str, Any]) -> None:
-        with (self.directory / JOURNAL).open("a", encoding="utf-8") as journal:
-            journal.write(json.dumps(entry) + "\n")
-
-    def _finished(self, file: CacheFile) -> tuple[dict[str, str], int]:
-        """The images skipped so far, and the number of first blocks that are on disk as the journal says."""
-        journal = self.directory / JOURNAL
-        lines = journal.read_text(encoding="utf-8").splitlines() if journal.exists() else []
-        columns = {name: file.read(name) for name in file.widths}
-        skipped: dict[str, str] = {}
-        done = 0
-        for line in lines:
-            try:
-                entry = json.loads(line)
-            except ValueError:
-                break  # cut short by a kill
-            first = done * BLOCK_IMAGES - len(skipped)
-            last = min((done + 1) * BLOCK_IMAGES, len(self.source)) - len(skipped) - len(entry["skipped"])
-            if entry["block"] != done or entry["sha256"] != _sha256(
-                {n: c[first:last] for n, c in columns.items()}
-            ):
-                break
-            skipped |= entry["skipped"]
-            done += 1
-        write_text(journal, "".join(f"{line}\n" for line in lines[:done]))
-        return skipped, done
-
     def _finish(self, file: CacheFile, skipped: dict[str, str]) -> None:
-        """Copy the rows in use to a file of just that size, and name them."""
+        """Copy the rows of readable images to a file of just that size, and name them."""
         kept = [index for index, name in enumerate(self.source.names) if name not in skipped]
         if not kept:
             raise GalleryError(
@@ -168,9 +149,10 @@ class _Build:
         tensors.unlink(missing_ok=True)  # left by a kill during this very step
         final = CacheFile(tensors, file.widths, len(kept))
         final.reserve()
+        columns = {name: file.read(name) for name in file.widths}
         for start in range(0, len(kept), CHUNK):
-            stop = min(start + CHUNK, len(kept))
-            final.write(start, {name: file.read(name)[start:stop] for name in file.widths})
+            part = kept[start : start + CHUNK]
+            final.write(start, {name: column[part] for name, column in columns.items()})
         labels, class_names = self.source.labels, self.source.class_names
         document = {
             "inputs": self.inputs,
@@ -213,29 +195,22 @@ def _widths(model: ImageUncertaintyModel) -> dict[str, int]:
     return widths | {f"{READ_OUT}{name}": 1 for name in model.config.read_outs}
 
 
-def _rows(predictions: list[Prediction], widths: dict[str, int]) -> dict[str, np.ndarray]:
-    """The columns of a block, (rows, width) each."""
-    columns: dict[str, list[Any]] = {
-        "embeddings": [p.embedding for p in predictions],
-        "uncertainty": [p.uncertainty for p in predictions],
-        "percentile": [p.percentile for p in predictions],
-        "entropy": [p.entropy for p in predictions],
-    }
-    for name in widths:
-        if name.startswith(READ_OUT):
-            columns[name] = [p.uncertainties[name.removeprefix(READ_OUT)] for p in predictions]
-    rows = {
-        name: np.asarray(columns[name], dtype=np.float32).reshape(len(predictions), width)
-        for name, width in widths.items()
-    }
-    return rows | {"embeddings": normalised(rows["embeddings"])}
+def _rows(items: list[Prediction | Skipped], widths: dict[str, int]) -> dict[str, np.ndarray]:
+    """The columns of a block, (images, width) each, NaN where an image was skipped."""
+    rows = {name: np.full((len(items), width), np.nan, dtype=np.float32) for name, width in widths.items()}
+    for row, item in enumerate(items):
+        if isinstance(item, Prediction):
+            for name, column in rows.items():
+                column[row] = _value(item, name)
+    return rows
 
 
-def _sha256(rows: dict[str, np.ndarray]) -> str:
-    digest = hashlib.sha256()
-    for name in sorted(rows):
-        digest.update(np.ascontiguousarray(rows[name], dtype="<f4").tobytes())
-    return digest.hexdigest()
+def _value(prediction: Prediction, column: str) -> Any:
+    if column == "embeddings":
+        return normalised(prediction.embedding[None])[0]
+    if column.startswith(READ_OUT):
+        return prediction.uncertainties[column.removeprefix(READ_OUT)]
+    return getattr(prediction, column)
 
 
 def _source_sha256(source: ImageSource, show_progress: bool) -> str:

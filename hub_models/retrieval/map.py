@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from ..errors import GalleryError
+from ..errors import GalleryError, MissingExtraError
 from .gallery import Gallery
 
 #: t-SNE of more takes many minutes, and a page of more is slow to draw.
@@ -83,7 +83,7 @@ def lay_out(gallery: Gallery, seed: int = 0) -> GalleryMap:
         items=items,
         positions=_positions(np.asarray(gallery.embeddings[items]), seed),
         certainty=_certainty(uncertainty),
-        groups=_groups(gallery, items),
+        groups=groups_by_class(gallery, items),
     )
 
 
@@ -93,14 +93,17 @@ def between(limits: tuple[float, float], certainty: Certainty) -> Certainty:
 
 
 def _positions(embeddings: np.ndarray, seed: int) -> np.ndarray:
-    from sklearn.decomposition import PCA
-    from sklearn.manifold import TSNE
+    try:
+        from sklearn.decomposition import PCA
+        from sklearn.manifold import TSNE
+    except ImportError as error:
+        raise MissingExtraError("maps need scikit-learn; pip install 'hub-models[plots]'") from error
 
+    if np.ptp(embeddings, axis=0).max() < 1e-6:  # all the same: a cloud, for want of any direction
+        return np.random.default_rng(seed).standard_normal((len(embeddings), 2))
     reduced = PCA(min(COMPONENTS, *embeddings.shape), random_state=seed).fit_transform(embeddings)
-    # The first components make a better start, unless all images are the same and they have no length.
-    start = "pca" if reduced[:, 0].std() > 1e-6 else "random"
     perplexity = min(PERPLEXITY, (len(embeddings) - 1) / 3)
-    return TSNE(perplexity=perplexity, init=start, random_state=seed).fit_transform(reduced)
+    return TSNE(perplexity=perplexity, init="pca", random_state=seed).fit_transform(reduced)
 
 
 def _certainty(uncertainty: np.ndarray) -> np.ndarray:
@@ -112,7 +115,8 @@ def _certainty(uncertainty: np.ndarray) -> np.ndarray:
     return 1 - middle / (len(uncertainty) - 1)
 
 
-def _groups(gallery: Gallery, items: np.ndarray) -> list[Group]:
+def groups_by_class(gallery: Gallery, items: np.ndarray) -> list[Group]:
+    """Points of the map, one for each row of ``items``, by class; the most frequent get their own colour."""
     if gallery.labels is None:
         return [Group("images", COLOURS[0], np.arange(len(items)))]
     labels = gallery.labels[items]
@@ -125,5 +129,6 @@ def _groups(gallery: Gallery, items: np.ndarray) -> list[Group]:
         groups.append(Group(str(gallery.class_name(items[points[0]])), colour, points))
     others = np.flatnonzero(~np.isin(labels, coloured))
     if len(others):
-        groups.append(Group(f"{len(by_size) - len(coloured)} other classes", OTHER, others))
+        count = len(by_size) - len(coloured)
+        groups.append(Group(f"{count} other class{'es' if count > 1 else ''}", OTHER, others))
     return groups

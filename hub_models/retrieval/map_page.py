@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import base64
 import html
-import io
 import json
 import re
 from itertools import cycle
@@ -16,6 +14,7 @@ import numpy as np
 from ..atomic import write_text
 from ..errors import ImageReadError, ImageSourceError
 from ..image_sources import ImageSource, read_source_image
+from ..thumbnails import data_uri
 from .map import CERTAINTIES, DIAMETERS, OPACITIES, GalleryMap, between
 from .map_template import PAGE
 
@@ -67,10 +66,7 @@ def _thumbnail(images: ImageSource, index: int) -> str | None:
         image = read_source_image(images, index)
     except (ImageReadError, ImageSourceError):
         return None  # gone since the gallery was made
-    image.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE))
-    buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=75)
-    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    return data_uri(image, THUMBNAIL_SIDE)
 
 
 def _figure(gallery_map: GalleryMap, details: list[dict[str, Any]]) -> str:

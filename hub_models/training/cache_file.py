@@ -1,7 +1,7 @@
 """A safetensors file of known size that is reserved first and filled block by block.
 
-The header is written up front and the space reserved, so the file is valid safetensors at every moment, a full disk
-is found before hours of work, and several processes can write their own blocks.
+The header is written up front and the space reserved, so the file is valid safetensors at every moment, a
+full disk is found before hours of work, and several processes can write their own blocks.
 """
 
 from __future__ import annotations
@@ -42,9 +42,10 @@ class CacheFile:
         """Create the file with all its space, unless it is there already.
 
         Raises:
-            FeatureCacheError: there is not enough space.
+            FeatureCacheError: there is not enough space, or the file that is there has another size.
         """
         if self.path.exists():
+            self.check_size()
             return
         temporary = self.path.with_suffix(".reserving")
         try:
@@ -52,6 +53,7 @@ class CacheFile:
                 file.write(self._header)
                 file.flush()
                 os.posix_fallocate(file.fileno(), 0, self.size)
+                os.fsync(file.fileno())
             temporary.replace(self.path)
         except OSError as error:
             temporary.unlink(missing_ok=True)
@@ -69,32 +71,25 @@ class CacheFile:
     def write(self, first_row: int, arrays: dict[str, np.ndarray]) -> None:
         """Write rows of every array, durable when this returns."""
         try:
-            descriptor = os.open(self.path, os.O_WRONLY)
-            try:
+            with self.path.open("r+b") as file:
                 for name, array in arrays.items():
-                    content = np.ascontiguousarray(array, dtype="<f4").tobytes()
-                    os.pwrite(descriptor, content, self._position(name, first_row))
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+                    file.seek(self._position(name, first_row))
+                    file.write(np.ascontiguousarray(array, dtype="<f4").tobytes())
+                file.flush()
+                os.fsync(file.fileno())
         except OSError as error:
             raise self._full(error) from error
 
     def read(self, name: str) -> np.ndarray:
         """One array (rows, width), memory-mapped and read-only."""
-        return np.memmap(
-            self.path,
-            dtype="<f4",
-            mode="r",
-            offset=self._position(name, 0),
-            shape=(self.rows, self.widths[name]),
-        )
+        shape = (self.rows, self.widths[name])
+        return np.memmap(self.path, dtype="<f4", mode="r", offset=self._position(name, 0), shape=shape)
 
     def _position(self, name: str, row: int) -> int:
         return len(self._header) + self._offsets[name] + 4 * self.widths[name] * row
 
     def _full(self, error: OSError) -> FeatureCacheError:
         return FeatureCacheError(
-            f"{self.path}: cannot hold {self.size / 2**30:.2f} GiB ({error.strerror}); free some space or set "
-            "HUB_MODELS_CACHE to a larger disk. What was finished is kept"
+            f"{self.path}: cannot hold {self.size / 2**30:.2f} GiB ({error.strerror}); free some space or "
+            "set HUB_MODELS_CACHE to a larger disk. What was finished is kept"
         )

@@ -7,13 +7,12 @@ This is what makes head training cheap (Pretrained Visual Uncertainties, section
     features.safetensors  ``pooled`` and ``stages``, (images x views) rows, memory-mapped
     done-<rank>.jsonl     a line for each finished block, with the hash of its rows
 
-It is addressed by its content, so a changed image, weight or view makes another cache. A block is written first and
-noted after: a kill at any moment loses at most one block and never counts one twice.
+It is addressed by its content, so a changed image, weight or view makes another cache. A block is written
+first and noted after: a kill at any moment loses at most one block and never counts one twice.
 """
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 from collections.abc import Iterator
@@ -24,17 +23,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from ..atomic import atomic_path, write_text
-from ..backbones import frozen_graph
+from ..checkpoint_folder import tensors_sha256
 from ..errors import FeatureCacheError, ImageReadError, ImageSourceError
 from ..image_reading import read_image
 from ..image_sources import ImageSource
+from ..locking import only_process
 from ..modeling_image_uncertainty import ImageUncertaintyModel
 from ..progress import progress_bar
+from .block_journal import BlockJournal
 from .cache_file import CacheFile
+from .feature_graph import FeatureGraph, feature_widths
 from .views import ViewMaker, Views
 
 if TYPE_CHECKING:
@@ -80,88 +82,91 @@ def build_feature_cache(
     """Build, continue or just open the cache of ``source`` under ``root``.
 
     Args:
-        model: its backbone makes the features; heads are not used.
+        model: its backbone makes the features; heads are not used. It is put in eval mode.
         root: the cache goes to ``root / <first 16 digits of the content hash>``.
         directory: use exactly this folder instead, and refuse it if it was made of other inputs.
         accelerator: splits the blocks over processes; every process returns the same cache.
 
     Raises:
-        FeatureCacheError: no space, a cut or altered cache, other inputs than the folder was made of, or another
-            process is building it.
+        FeatureCacheError: no space, a cut or altered cache, other inputs than the folder was made of, or
+            another process is building it.
+        BackboneError: its logits cannot be cached (see `feature_widths`).
     """
+    with _disk_errors(directory or root):
+        return _build(model.eval(), processor, source, views, root, directory, accelerator, show_progress)
+
+
+def _build(
+    model: ImageUncertaintyModel,
+    processor: BaseImageProcessor,
+    source: ImageSource,
+    views: Views,
+    root: Path,
+    directory: Path | None,
+    accelerator: Accelerator | None,
+    show_progress: bool,
+) -> FeatureCache:
     main = accelerator is None or accelerator.is_main_process
+    show_progress = show_progress and main
+    maker = ViewMaker(processor, views)
+    widths = feature_widths(model, maker.size)
     hashes = _image_hashes(source, root, main, accelerator, show_progress)
     inputs = {
         "format": FORMAT,
         "backbone": model.config.backbone,
-        "backbone_sha256": module_sha256(model.backbone),
+        "backbone_sha256": tensors_sha256(model.backbone.state_dict()),
         "stages": list(model.stages),
         "processor_sha256": _json_sha256(processor.to_dict()),
         "views": asdict(views),
         "images": len(source),
-        "images_sha256": hashlib.sha256(hashes).hexdigest(),
+        "images_sha256": hashlib.sha256(hashes.data).hexdigest(),
     }
     directory = directory or root / _json_sha256(inputs)[:16]
-    widths = _feature_widths(model, processor)
     file = CacheFile(directory / "features.safetensors", widths, rows=len(source) * views.count)
     if main:
         _claim(directory, inputs, hashes, file)
     if accelerator is not None:
         accelerator.wait_for_everyone()
     rank, ranks = (accelerator.process_index, accelerator.num_processes) if accelerator else (0, 1)
-    with _locked(directory / f"lock-{rank}"):
-        done = _finished_blocks(directory, file, views)
-        blocks = [b for b in range(_block_count(len(source))) if b not in done][rank::ranks]
+    journal = BlockJournal(directory, file, BLOCK_IMAGES * views.count)
+    busy = FeatureCacheError(f"{directory}: another process is building this cache; wait for it")
+    with only_process(directory / f"lock-{rank}", busy):
+        done = journal.finished()
+        # Each rank has its own blocks, whatever the others have finished meanwhile.
+        blocks = [block for block in range(rank, _block_count(len(source)), ranks) if block not in done]
         if blocks:
             device = accelerator.device if accelerator is not None else torch.device("cpu")
-            maker = ViewMaker(processor, views)
-            _fill(
-                model,
-                maker,
-                source,
-                hashes,
-                blocks,
-                file,
-                directory / f"done-{rank}.jsonl",
-                device,
-                show_progress,
-            )
+            items = _Blocks(source, maker, hashes, blocks)
+            _fill(items, FeatureGraph(model, device), file, journal, rank, show_progress)
     if accelerator is not None:
         accelerator.wait_for_everyone()
-    return _open(directory, file, source, views)
+    return _open(directory, file, journal, source, views)
 
 
 def _fill(
-    model: ImageUncertaintyModel,
-    maker: ViewMaker,
-    source: ImageSource,
-    hashes: np.ndarray,
-    blocks: list[int],
+    items: _Blocks,
+    extract: FeatureGraph,
     file: CacheFile,
-    journal: Path,
-    device: torch.device,
+    journal: BlockJournal,
+    rank: int,
     show_progress: bool,
 ) -> None:
-    loader = DataLoader(
-        _Blocks(source, maker, hashes, blocks), batch_size=None, num_workers=0 if device.type == "cpu" else 4
-    )
-    extract = _FeatureGraph(model, device)
-    with progress_bar("caching features", len(blocks) * BLOCK_IMAGES, shown=show_progress) as advance:
+    loader = DataLoader(items, batch_size=None, num_workers=0 if extract.device.type == "cpu" else 4)
+    views = items.maker.views.count
+    journal.start(rank)
+    with progress_bar("caching features", len(items) * BLOCK_IMAGES, shown=show_progress) as advance:
         for block, pixels, skipped in loader:
             arrays = extract(pixels)
             for row in skipped:
                 for array in arrays.values():
-                    array[row * maker.views.count : (row + 1) * maker.views.count] = np.nan
-            file.write(block * BLOCK_IMAGES * maker.views.count, arrays)
-            line = {"block": block, "sha256": _rows_sha256(arrays), "skipped": skipped}
-            with journal.open("a", encoding="utf-8") as log:
-                log.write(json.dumps(line) + "\n")
-                log.flush()
+                    array[row * views : (row + 1) * views] = np.nan
+            file.write(block * BLOCK_IMAGES * views, arrays)
+            journal.note(rank, block, arrays, skipped)
             advance(BLOCK_IMAGES)
 
 
 class _Blocks(Dataset):
-    """Item = one block: its number, the inputs of all views of its images, and the images that cannot be read."""
+    """Item = one block: its number, inputs of all views of its images, and those that cannot be read."""
 
     def __init__(self, source: ImageSource, maker: ViewMaker, hashes: np.ndarray, blocks: list[int]) -> None:
         self.source, self.maker, self.hashes, self.blocks = source, maker, hashes, blocks
@@ -173,76 +178,25 @@ class _Blocks(Dataset):
         block = self.blocks[item]
         first = block * BLOCK_IMAGES
         views = self.maker.views.count
-        rows: list[Tensor | None] = []
+        rows: list[Tensor] = []
         skipped: dict[int, str] = {}
         for offset, index in enumerate(range(first, min(first + BLOCK_IMAGES, len(self.source)))):
             try:
                 content = self.source.read_bytes(index)
                 self._check_unchanged(index, content)
                 image = read_image(content, name=self.source.names[index])
-                rows += [
-                    self.maker.make(image, self.hashes[index].tobytes().hex(), view) for view in range(views)
-                ]
+                digest = self.hashes[index].tobytes().hex()
+                rows += [self.maker.make(image, digest, view) for view in range(views)]
             except (ImageReadError, ImageSourceError) as error:
                 skipped[offset] = str(error)
-                rows += [None] * views
-        shape = next((row.shape for row in rows if row is not None), (3, 32, 32))
-        return block, torch.stack([torch.zeros(shape) if row is None else row for row in rows]), skipped
+                rows += [torch.zeros(3, *self.maker.size)] * views
+        return block, torch.stack(rows), skipped
 
     def _check_unchanged(self, index: int, content: bytes) -> None:
         if hashlib.sha256(content).digest() != self.hashes[index].tobytes():
             raise FeatureCacheError(
                 f"{self.source.names[index]}: changed while the cache was being built; start the build again"
             )
-
-
-class _FeatureGraph:
-    """The backbone as a frozen graph, run over small batches whose make-up depends on the block alone."""
-
-    def __init__(self, model: ImageUncertaintyModel, device: torch.device) -> None:
-        self.device = device
-        # Small batches keep activations in the processor's cache: 16 is 2.5 times faster than 128 on two cores.
-        self.batch = 16 if device.type == "cpu" else 256
-        self._module = _PooledAndStages(model).eval().to(device, memory_format=torch.channels_last)
-        self._graph: Any = None
-
-    @torch.inference_mode()
-    def __call__(self, pixels: Tensor) -> dict[str, np.ndarray]:
-        parts = []
-        for batch in pixels.split(self.batch):
-            batch = batch.to(self.device, memory_format=torch.channels_last)
-            if self._graph is None:
-                self._graph = frozen_graph(self._module, batch)
-            parts.append([part.float().cpu() for part in self._graph(batch)])
-        pooled, stages = (torch.cat(column).numpy() for column in zip(*parts, strict=True))
-        return {"pooled": pooled, "stages": stages}
-
-
-class _PooledAndStages(nn.Module):
-    def __init__(self, model: ImageUncertaintyModel) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, pixel_values: Tensor) -> tuple[Tensor, Tensor]:
-        features = self.model.extract(pixel_values)
-        return features.pooled, features.stages
-
-
-def module_sha256(module: nn.Module) -> str:
-    """Hash of every tensor of a module's state, names included."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(module.state_dict().items()):
-        digest.update(f"{name}:{tensor.dtype}:{tuple(tensor.shape)}".encode())
-        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
-
-
-def _feature_widths(model: ImageUncertaintyModel, processor: BaseImageProcessor) -> dict[str, int]:
-    size = getattr(processor, "crop_size", None) or processor.size
-    with torch.inference_mode():
-        probe = torch.zeros(1, 3, size["height"], size["width"], device=model.device)
-        features = model.extract(probe)
-    return {"pooled": features.pooled.shape[1], "stages": features.stages.shape[1]}
 
 
 def _image_hashes(
@@ -272,12 +226,15 @@ def _claim(directory: Path, inputs: dict[str, Any], hashes: np.ndarray, file: Ca
     directory.mkdir(parents=True, exist_ok=True)
     manifest = directory / "manifest.json"
     if manifest.exists():
-        found = json.loads(manifest.read_text(encoding="utf-8"))
+        try:
+            found = dict(json.loads(manifest.read_bytes()))
+        except (ValueError, TypeError):
+            raise FeatureCacheError(f"{manifest}: damaged; delete its folder and build it again") from None
         changed = [key for key in inputs if found.get(key) != inputs[key]]
         if changed:
             raise FeatureCacheError(
-                f"{manifest}: the cache was made of other inputs ({', '.join(changed)} differ); use another folder or "
-                "delete this one"
+                f"{manifest}: the cache was made of other inputs ({', '.join(changed)} differ); use another "
+                "folder or delete this one"
             )
         file.check_size()
     else:
@@ -287,27 +244,11 @@ def _claim(directory: Path, inputs: dict[str, Any], hashes: np.ndarray, file: Ca
         write_text(manifest, json.dumps(inputs, indent=2))
 
 
-def _finished_blocks(directory: Path, file: CacheFile, views: Views) -> dict[int, dict[str, str]]:
-    """Blocks whose rows are on disk exactly as the journal says -> {row of an unreadable image: why}."""
-    rows = BLOCK_IMAGES * views.count
-    arrays = {name: file.read(name) for name in file.widths}
-    done: dict[int, dict[str, str]] = {}
-    for journal in sorted(directory.glob("done-*.jsonl")):
-        for line in journal.read_text(encoding="utf-8").splitlines():
-            try:
-                entry = json.loads(line)
-            except json.JSONDecodeError:
-                continue  # the line that a kill cut short: its block is done again
-            first = entry["block"] * rows
-            written = {name: array[first : first + rows] for name, array in arrays.items()}
-            if _rows_sha256(written) == entry["sha256"]:
-                done[entry["block"]] = entry["skipped"]
-    return done
-
-
-def _open(directory: Path, file: CacheFile, source: ImageSource, views: Views) -> FeatureCache:
+def _open(
+    directory: Path, file: CacheFile, journal: BlockJournal, source: ImageSource, views: Views
+) -> FeatureCache:
     file.check_size()
-    done = _finished_blocks(directory, file, views)
+    done = journal.finished()
     missing = _block_count(len(source)) - len(done)
     if missing:
         raise FeatureCacheError(
@@ -326,26 +267,19 @@ def _open(directory: Path, file: CacheFile, source: ImageSource, views: Views) -
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    with path.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise FeatureCacheError(
-                f"{path.parent}: another process is building this cache; wait for it"
-            ) from None
+def _disk_errors(directory: Path) -> Iterator[None]:
+    """The system's errors while writing, such as a full disk, as `FeatureCacheError`."""
+    try:
         yield
+    except OSError as error:
+        raise FeatureCacheError(
+            f"{error.filename or directory}: cannot be written or read ({error.strerror}); free some space "
+            "or set HUB_MODELS_CACHE to a larger disk. What was finished is kept"
+        ) from error
 
 
 def _block_count(images: int) -> int:
     return -(-images // BLOCK_IMAGES)
-
-
-def _rows_sha256(arrays: dict[str, np.ndarray]) -> str:
-    digest = hashlib.sha256()
-    for name in sorted(arrays):
-        digest.update(np.ascontiguousarray(arrays[name], dtype="<f4").tobytes())
-    return digest.hexdigest()
 
 
 def _json_sha256(value: Any) -> str:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..errors import BackboneError
 from ..image_features import ImageFeatures, select_inputs
 from ..modeling_image_uncertainty import ImageUncertaintyModel
 from ..uncertainty_head import UncertaintyHead
@@ -17,6 +18,9 @@ from .recipe import TrainingRecipe
 
 STATISTICS_ROWS = 20_000
 WARM_UP_SHARE = 0.05
+#: Head inputs up to this size are made once and held in memory; larger ones are made anew for each batch.
+MEMORY_BUDGET = 256 * 2**20
+CHUNK = 4096
 
 
 class CachedInputs:
@@ -73,55 +77,86 @@ def fit_head(
         target: (rows of ``inputs``,) losses to predict.
         loss: of (uncertainty (B,), target (B,)).
         advance: told how many rows each step used.
+
+    Raises:
+        BackboneError: inputs or targets that are not finite.
     """
     generator = np.random.default_rng(seed)
     sample = inputs.read(np.sort(generator.permutation(len(inputs))[:STATISTICS_ROWS]))
     head.fit_input_statistics(sample.mean(dim=0), sample.std(dim=0))
     values = torch.from_numpy(np.ascontiguousarray(target, dtype=np.float32))
+    _require_finite(values)
+    read = _standardised_reader(head, inputs)
     for number, member in enumerate(head.members):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed * 1000 + number)
             for layer in member.modules():
                 if isinstance(layer, nn.Linear):
                     layer.reset_parameters()
-        _fit_member(
-            head, member, inputs, values, loss, recipe, np.random.default_rng([seed, number]), advance
-        )
+        _fit_member(member, read, values, loss, recipe, np.random.default_rng([seed, number]), advance)
     head.requires_grad_(False)
 
 
+def _standardised_reader(head: UncertaintyHead, inputs: CachedInputs) -> Callable[[np.ndarray], Tensor]:
+    """A function from row numbers to standardised inputs, held in memory where they fit ``MEMORY_BUDGET``.
+
+    Every pass and every member asks for the same rows again, and class statistics cost a run of the
+    classifier.
+    """
+
+    def read(rows: np.ndarray) -> Tensor:
+        standardised = (inputs.read(rows) - head.input_mean) / head.input_scale
+        _require_finite(standardised)
+        return standardised
+
+    width = len(head.input_mean)
+    if 4 * width * len(inputs) > MEMORY_BUDGET:
+        return read
+    held = torch.empty(len(inputs), width)
+    for start in range(0, len(inputs), CHUNK):
+        rows = np.arange(start, min(start + CHUNK, len(inputs)))
+        held[rows[0] : rows[-1] + 1] = read(rows)
+    return lambda rows: held[torch.from_numpy(rows)]
+
+
 def _fit_member(
-    head: UncertaintyHead,
     member: nn.Module,
-    inputs: CachedInputs,
+    read: Callable[[np.ndarray], Tensor],
     target: Tensor,
     loss: Callable[[Tensor, Tensor], Tensor],
     recipe: TrainingRecipe,
     generator: np.random.Generator,
     advance: Callable[[int], None],
 ) -> None:
-    steps = recipe.passes * (len(inputs) // recipe.batch_size)
     optimiser = torch.optim.AdamW(
-        member.parameters(), lr=recipe.learning_rate, betas=(0.8, 0.95), weight_decay=recipe.weight_decay
+        member.parameters(),
+        lr=recipe.learning_rate,
+        betas=(0.8, 0.95),
+        weight_decay=recipe.weight_decay,
+        fused=True,  # one pass over the weights instead of ten: a third of a step's time otherwise
     )
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimiser, lambda step: _warm_up_then_cosine(step, max(steps, 1))
-    )
+    batches = len(target) // recipe.batch_size
+    step, steps = 0, recipe.passes * batches
     for _ in range(recipe.passes):
-        order = generator.permutation(len(inputs))
-        for start in range(0, len(order) - recipe.batch_size + 1, recipe.batch_size):
-            rows = order[start : start + recipe.batch_size]
-            standardised = (inputs.read(rows).clone() - head.input_mean) / head.input_scale
-            uncertainty = nn.functional.softplus(member(standardised).squeeze(-1)) + 1e-6
+        order = generator.permutation(len(target))
+        for rows in order[: batches * recipe.batch_size].reshape(batches, recipe.batch_size):
+            optimiser.param_groups[0]["lr"] = recipe.learning_rate * warm_up_then_cosine(step, steps)
+            uncertainty = nn.functional.softplus(member(read(rows)).squeeze(-1)) + 1e-6
             optimiser.zero_grad(set_to_none=True)
-            loss(uncertainty, target[rows]).backward()
+            loss(uncertainty, target[torch.from_numpy(rows)]).backward()
             optimiser.step()
-            schedule.step()
             advance(len(rows))
+            step += 1
 
 
-def _warm_up_then_cosine(step: int, steps: int) -> float:
+def warm_up_then_cosine(step: int, steps: int) -> float:
+    """Factor of the learning rate: up to 1 over the first 5 % of the steps, then a cosine towards 0."""
     warm_up = max(1, round(WARM_UP_SHARE * steps))
     if step < warm_up:
         return (step + 1) / warm_up
     return 0.5 * (1 + math.cos(math.pi * (step - warm_up) / max(1, steps - warm_up)))
+
+
+def _require_finite(values: Tensor) -> None:
+    if not torch.isfinite(values).all():
+        raise BackboneError("cached features or targets hold NaN or infinity; check the backbone's weights")

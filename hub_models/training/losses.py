@@ -10,8 +10,8 @@ def order_loss(uncertainty: Tensor, loss: Tensor, margin: float = 0.1) -> Tensor
     """``losspred-order`` of Pretrained Visual Uncertainties: order pairs, whatever the scale of the losses.
 
     Items 2k and 2k + 1 form a pair; the one with the larger loss must be more uncertain by ``margin``:
-    mean of max(0, margin - s (u_a - u_b)), s = +1 if l_a > l_b else -1. Exact ties carry no order and are left out
-    (the released code gives them s = -1).
+    mean of max(0, margin - s (u_a - u_b)), s = +1 if l_a > l_b else -1. Exact ties carry no order and are
+    left out (the released code gives them s = -1).
 
     Args:
         uncertainty: (B,) with an even B.

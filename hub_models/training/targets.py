@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import RecipeError
+from ..image_features import classify
 from ..modeling_image_uncertainty import ImageUncertaintyModel
 from .feature_cache import FeatureCache
 
@@ -31,15 +32,36 @@ def make_targets(
     ``cross_entropy``: the task loss in nats. ``mistake``: 1 where the classifier is wrong, else 0.
     ``instance``: see `instance_loss`.
 
-    Raises:
-        RecipeError: a target needs labels that are not there or not known to the classifier.
+    Args:
+        images: (n,) indices of the images to use.
+        labels: class number of every cached image, as `require_labels` passes them; None if no target but
+            ``instance`` is named.
+        seed: of the choice of candidates of ``instance``.
     """
     targets = {"instance": instance_loss(cache, images, seed)} if "instance" in names else {}
     if names - {"instance"}:
-        truth = torch.as_tensor(np.asarray(_require_labels(labels, model.config.num_classes))[images])
+        truth = torch.from_numpy(np.asarray(labels, dtype=np.int64)[images])
         losses, mistakes = _task_losses(model, cache, images, truth)
         targets |= {"cross_entropy": losses, "mistake": mistakes}
     return {name: targets[name] for name in names}
+
+
+def require_labels(labels: Sequence[int] | None, num_classes: int) -> Sequence[int]:
+    """The labels, if the classifier can be judged by them.
+
+    Raises:
+        RecipeError: there are none, or one is not among the classifier's classes.
+    """
+    if labels is None:
+        raise RecipeError(
+            "a target needs labels, but the images have none; label them or use target instance"
+        )
+    if min(labels) < 0 or max(labels) >= num_classes:
+        raise RecipeError(
+            f"labels run from {min(labels)} to {max(labels)}, but the classifier has {num_classes} classes; "
+            "use the classifier's class numbers, or target instance, which needs no labels"
+        )
+    return labels
 
 
 @torch.inference_mode()
@@ -52,7 +74,7 @@ def _task_losses(
     for start in range(0, len(images), CHUNK):
         rows = slice(start, start + CHUNK)
         for view in range(views):
-            logits = model.classify(torch.from_numpy(cache.pooled[images[rows], view]))
+            logits = classify(model.backbone, torch.from_numpy(cache.pooled[images[rows], view]))
             losses[rows, view] = nn.functional.cross_entropy(logits, truth[rows], reduction="none").numpy()
             mistakes[rows, view] = (logits.argmax(dim=1) != truth[rows]).numpy()
     return losses, mistakes
@@ -66,9 +88,8 @@ def instance_loss(cache: FeatureCache, images: np.ndarray, seed: int) -> np.ndar
     and of up to 4,096 other images. It is what retrieval asks of an embedding, and high where a crop shows
     nothing that tells its image from others.
     """
-    whole = _unit(cache.pooled[images, 0])
     chosen = np.random.default_rng(seed).permutation(len(images))[:MAX_CANDIDATES]
-    candidates = whole[chosen]
+    candidates = _unit(cache.pooled[images[chosen], 0])
     position = np.full(len(images), -1)
     position[chosen] = np.arange(len(chosen))
     losses = np.empty((len(images), cache.pooled.shape[1]), dtype=np.float32)
@@ -76,10 +97,11 @@ def instance_loss(cache: FeatureCache, images: np.ndarray, seed: int) -> np.ndar
         rows = np.arange(start, min(start + CHUNK, len(images)))
         own = torch.from_numpy(position[rows])
         inside = own >= 0
+        whole = _unit(cache.pooled[images[rows], 0])
         for view in range(cache.pooled.shape[1]):
             embedding = _unit(cache.pooled[images[rows], view])
             similarity = INSTANCE_SCALE * embedding @ candidates.T
-            source = INSTANCE_SCALE * (embedding * whole[rows]).sum(dim=1)
+            source = INSTANCE_SCALE * (embedding * whole).sum(dim=1)
             similarity[inside, own[inside]] = -torch.inf  # the source counts once, as the last column
             every = torch.cat([similarity, source[:, None]], dim=1)
             losses[rows, view] = (every.logsumexp(dim=1) - source).numpy()
@@ -95,21 +117,11 @@ def combine(targets: Mapping[str, np.ndarray], weights: Mapping[str, float]) -> 
     return np.sum(ranks, axis=0)
 
 
-def _require_labels(labels: Sequence[int] | None, num_classes: int) -> Sequence[int]:
-    if labels is None:
-        raise RecipeError(
-            "a target needs labels, but the images have none; label them or use target instance"
-        )
-    if not num_classes or min(labels) < 0 or max(labels) >= num_classes:
-        raise RecipeError(f"labels go up to {max(labels)}, but the classifier has {num_classes} classes")
-    return labels
-
-
 def _ranks(values: np.ndarray) -> np.ndarray:
-    order = values.reshape(-1).argsort(kind="stable")
-    ranks = np.empty(values.size, dtype=np.float32)
-    ranks[order] = np.linspace(0, 1, values.size, dtype=np.float32)
-    return ranks.reshape(values.shape)
+    """Ranks scaled to [0, 1]; equal values share the mean of their ranks."""
+    _, group, sizes = np.unique(values.reshape(-1), return_inverse=True, return_counts=True)
+    middles = sizes.cumsum() - (sizes + 1) / 2
+    return (middles / max(1, values.size - 1)).astype(np.float32)[group].reshape(values.shape)
 
 
 def _unit(pooled: np.ndarray) -> Tensor:

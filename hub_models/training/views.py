@@ -61,16 +61,18 @@ class ViewMaker:
     Args:
         processor: the backbone's stock image processor; the full view goes through it unchanged.
         views: what to make.
+
+    Attributes:
+        size: height and width of every view.
     """
 
     def __init__(self, processor: BaseImageProcessor, views: Views) -> None:
         self.processor, self.views = processor, views
         size = getattr(processor, "crop_size", None) or processor.size
+        self.size = (size["height"], size["width"])
         self._crop = v2.Compose(
             [
-                v2.RandomResizedCrop(
-                    (size["height"], size["width"]), interpolation=v2.InterpolationMode.BICUBIC
-                ),
+                v2.RandomResizedCrop(self.size, interpolation=v2.InterpolationMode.BICUBIC),
                 v2.RandomHorizontalFlip(),
                 v2.ColorJitter(0.4, 0.4, 0.4),
                 v2.PILToTensor(),
@@ -108,7 +110,7 @@ def degrade(image: Image.Image) -> Image.Image:
 def centre_crop(image: Image.Image, severity: float) -> Image.Image:
     """Keep the middle: 75 % of each side at severity 0, 10 % at 1 (the crop test's range)."""
     share = 0.75 - 0.65 * severity
-    width, height = max(8, round(image.width * share)), max(8, round(image.height * share))
+    width, height = (min(side, max(8, round(side * share))) for side in image.size)
     left, top = (image.width - width) // 2, (image.height - height) // 2
     return image.crop((left, top, left + width, top + height)).resize(image.size, Image.Resampling.BICUBIC)
 

@@ -1,0 +1,50 @@
+# Two commands for a newcomer: `make demo` and `make test`. Both set themselves up in .venv.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# Photographs that are not in the package; tests that need them are skipped where this is empty.
+export HUB_MODELS_DATA ?= $(realpath ../shared/data)
+# What pytest runs besides the quick tests, e.g. `make test TESTS="slow or data or browser or not slow"`.
+TESTS ?= not slow and not data and not browser
+
+.PHONY: demo test lint types format browser evidence clean
+
+demo: $(VENV)/.demo
+	$(BIN)/hub-models demo --output out/demo
+
+test: $(VENV)/.dev
+	$(BIN)/python -m pytest -m "$(TESTS)"
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.dev
+	$(BIN)/mypy
+
+format: $(VENV)/.dev
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+# Every figure in the cards and the README, from the images in HUB_MODELS_DATA (hours on two cores).
+evidence: $(VENV)/.dev
+	for size in 0 1 2; do \
+		$(BIN)/hub-models train hub_models/checkpoints/uncertainty-efficientnet-lite$$size/recipe.toml && \
+		$(BIN)/hub-models evaluate uncertainty-efficientnet-lite$$size --suite zero-shot --seeds 5 || exit 1; \
+	done
+	$(BIN)/python benchmarks/without_imagenette.py
+	$(BIN)/python benchmarks/gradient_conflict.py
+	$(BIN)/python benchmarks/feature_cache.py
+
+$(VENV)/.demo: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --editable ".[demo]"
+	touch $@
+
+$(VENV)/.dev: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --editable ".[dev]"
+	touch $@ $(VENV)/.demo
+
+clean:
+	rm -rf $(VENV) build dist out *.egg-info

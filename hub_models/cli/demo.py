@@ -1,0 +1,53 @@
+"""`hub-models demo`."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .options import Json, print_json
+
+
+def demo(
+    output: Annotated[Path, typer.Option(help="Folder for pictures and summary.json.")] = Path("out/demo"),
+    json_: Json = False,
+) -> None:
+    """Rank photos by uncertainty, retrieve which photo a crop came from, abstain where that is wise."""
+    from ..demo import run_demo
+
+    summary = run_demo(output)
+    if json_:
+        print_json(dataclasses.asdict(summary))
+        return
+    median = summary.median_percentile
+    print(
+        f"""
+{summary.model} looked at {summary.images} images: {summary.photos} photos and degraded copies of each.
+
+Median uncertainty, as the share of ordinary photos that are more certain:
+    photos {median["photo"]:.0%}
+    cropped {median["crop-mild"]:.0%} (mildly), {median["crop-severe"]:.0%} (severely)
+    blurred {median["blur-mild"]:.0%}, {median["blur-severe"]:.0%}
+    noisy   {median["noise-mild"]:.0%}, {median["noise-severe"]:.0%}
+{summary.degraded_more_uncertain:.0%} of the severe copies are more uncertain than their own photo.
+
+Which photo was a crop cut from? {summary.queries} queries:
+    answering all of them:                  {summary.right:.0%} right
+    answering the {summary.answered} that are certain enough: {summary.right_when_answered:.0%} right
+    {summary.wrong_withheld} of the {summary.wrong} wrong answers were withheld.
+
+Look at  {summary.files["ranking.png"]}
+         {summary.files["retrieval.png"]}
+         {summary.files["map.html"]}   (open in a browser)
+
+Next:    .venv/bin/hub-models list
+         .venv/bin/hub-models predict {summary.model} YOUR_PHOTO.jpg
+         .venv/bin/hub-models map {summary.model} --images YOUR_FOLDER --output out/map
+"""
+    )
+
+
+COMMANDS = {"demo": demo}

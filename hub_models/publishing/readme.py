@@ -1,0 +1,116 @@
+"""The README's tables, made from result files. ``python -m hub_models.publishing.readme`` rewrites them in place."""
+
+from __future__ import annotations
+
+import json
+import re
+import statistics
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..atomic import write_text
+from ..evaluation.results import Result, read_results
+from ..paths import CHECKPOINTS
+
+ROOT = Path(__file__).parents[2]
+README = ROOT / "README.md"
+BENCHMARKS = ROOT / "benchmarks" / "results"
+DEFAULT_MODEL = "uncertainty-efficientnet-lite0"
+
+#: Read-outs and baselines, in the order of the columns.
+COLUMNS = {
+    "error": "`error`",
+    "transfer": "`transfer`",
+    "uncertainty": "default",
+    "expected_loss": "L2 head",
+    "entropy": "entropy",
+    "max_probability": "1 - max p",
+    "energy": "energy",
+    "feature_norm": "-norm",
+}
+#: Rows: (task, metric) -> how a person calls it.
+FIGURES = {
+    ("errors-photos@1", "auroc"): "mistakes, 500 CC BY photos (AUROC)",
+    ("errors-ilsvrc@1", "auroc"): "mistakes, 500 ILSVRC photos (AUROC)",
+    ("retrieval-cub@1", "r-auroc"): "retrieval, unseen CUB (R-AUROC)",
+    ("retrieval-cars@1", "r-auroc"): "retrieval, unseen Cars (R-AUROC)",
+    ("retrieval-mean@1", "r-auroc"): "mean of both",
+    ("crop-cub@1", "share"): "crop more uncertain, CUB",
+    ("cifar10h@1", "spearman"): "human disagreement, CIFAR-10H (Spearman)",
+    ("real-votes@1", "spearman"): "rater disagreement, ReaL (Spearman)",
+    ("ood-cub@1", "auroc"): "CUB against ImageNet (OOD AUROC)",
+}
+
+
+def read_outs_table(results: Sequence[Result], seed: int) -> str:
+    """One model: every figure under every read-out, with its 95 % interval."""
+    figures = {(r.task, r.metric, r.read_out): r for r in results if r.seed == seed}
+    rows = [["", *COLUMNS.values()]]
+    for (task, metric), label in FIGURES.items():
+        rows.append([label, *(_cell(figures.get((task, metric, read_out))) for read_out in COLUMNS)])
+    return _markdown(rows)
+
+
+def models_table(results: dict[str, list[Result]]) -> str:
+    """Every model: the figure of the read-out that each task is for, of the released seed and over all seeds."""
+    chosen = {
+        ("errors-photos@1", "auroc", "error"): "mistakes on photos, `error`",
+        ("errors-photos@1", "auroc-minus-entropy", "error"): "... minus entropy",
+        ("retrieval-mean@1", "r-auroc", "transfer"): "R-AUROC CUB and Cars, `transfer`",
+        ("retrieval-cub@1", "r-auroc-minus-entropy", "transfer"): "... on CUB, minus entropy",
+        ("crop-cub@1", "share", "transfer"): "crop test CUB, `transfer`",
+        ("cifar10h@1", "spearman", "transfer"): "CIFAR-10H, `transfer`",
+    }
+    rows = [["", *results]]
+    for key, label in chosen.items():
+        cells = []
+        for lines in results.values():
+            found = {r.seed: r for r in lines if (r.task, r.metric, r.read_out) == key}
+            released = _cell(found.get(0))
+            values = [r.value for r in found.values()]
+            spread = f"; {len(values)} seeds: {statistics.mean(values):.3f} ± {statistics.stdev(values):.3f}"
+            cells.append(released + (spread if len(values) > 1 else ""))
+        rows.append([label, *cells])
+    return _markdown(rows)
+
+
+def cost_table(benchmark: dict[str, Any]) -> str:
+    """Samples per second of head training, and how much faster the cache makes it."""
+    rows = [["training of the head", "samples/s", "cached is faster by"]]
+    for row in benchmark["rows"]:
+        ratio = "" if row["ratio"] is None else f"{row['ratio']:.1f}x"
+        rows.append([row["name"], f"{row['samples_per_second']:,.0f}", ratio])
+    return _markdown(rows)
+
+
+def sections() -> dict[str, Callable[[], str]]:
+    """Marker in the README -> what stands between its two ends."""
+    released = {path.parent.name: read_results(path) for path in sorted(CHECKPOINTS.glob("*/results.jsonl"))}
+    return {
+        "read-outs": lambda: read_outs_table(released[DEFAULT_MODEL], seed=0),
+        "models": lambda: models_table(released),
+        "cost": lambda: cost_table(json.loads((BENCHMARKS / "feature_cache.json").read_text(encoding="utf-8"))),
+    }
+
+
+def fill(text: str) -> str:
+    """The README with every generated part made again."""
+    for name, make in sections().items():
+        pattern = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
+        text = pattern.sub(lambda match, make=make: f"{match[1]}{make()}\n{match[2]}", text)
+    return text
+
+
+def _cell(result: Result | None) -> str:
+    return "" if result is None else f"{result.value:.3f} [{result.low:.3f}, {result.high:.3f}]"
+
+
+def _markdown(rows: list[list[str]]) -> str:
+    head, *body = rows
+    lines = [head, ["---"] * len(head), *body]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+if __name__ == "__main__":
+    write_text(README, fill(README.read_text(encoding="utf-8")))

@@ -1,0 +1,141 @@
+"""Safe retrieval: drop a photo, see how uncertain the model is, and get neighbours or an abstention."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+import warnings
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+
+import gradio as gr
+from answer_page import answer_page, refusal, welcome
+from example_photos import example_photos
+from safe_search import Look, SafeSearch
+
+from hub_models.errors import HubModelsError
+from hub_models.image_sources import open_images
+from hub_models.prediction import OutsideReferenceWarning, Skipped
+from hub_models.sample_photos import sample_photos
+
+MODEL = "uncertainty-efficientnet-lite0"
+LIMIT = 90
+
+INTRODUCTION = """\
+# Safe retrieval
+Image search that knows when not to answer.
+"""
+EXPLANATION = """\
+- **Percentile.** A raw uncertainty means nothing to a person, so it is compared with {reference} ordinary
+  photos that the model was not trained on: the *reference*. At 93% the model is less certain about your photo
+  than about 93% of these.
+- **Withheld.** What lies above your limit is not answered: your photo, or a photo of the gallery that would
+  have been a neighbour. An uncertain photo has neighbours too, but they are guesses.
+- **Unlike the reference.** On X-rays, drawings or strong blur the comparison itself is shaky. Where features
+  lie farther out than those of 99% of the reference, the page says so.
+- **Gallery.** {gallery}. To search your own photos, run it with `HUB_MODELS_GALLERY=folder python app.py`.
+
+Model: `{model}`, a frozen backbone with heads that predict its loss, after *Pretrained Visual Uncertainties*
+(Kirchhof et al., 2024). Its weights are for non-commercial research. Uploads are deleted within two hours.
+"""
+
+
+def build(search: SafeSearch, gallery: str, examples: list[Path]) -> gr.Blocks:
+    """The page.
+
+    Args:
+        search: answers the questions.
+        gallery: what it searches, in words.
+        examples: photos to try.
+    """
+
+    def show(look: Look | Skipped | None, percent: float) -> str:
+        if look is None:
+            return welcome(gallery)
+        if isinstance(look, Skipped):
+            return refusal(look.reason)
+        return answer_page(look, search.answer(look, percent), percent, search.thumbnail)
+
+    def receive(upload: dict[str, Any] | None, percent: float) -> tuple[Look | Skipped | None, str]:
+        look = None if upload is None else search.look(upload["path"], upload["orig_name"] or "the photo")
+        return look, show(look, percent)
+
+    with gr.Blocks(title="Safe retrieval", delete_cache=(3600, 3600)) as page:
+        gr.Markdown(INTRODUCTION)
+        seen = gr.State()
+        with gr.Row():
+            with gr.Column(scale=4, min_width=320):
+                photo = gr.Image(
+                    label="Photo",
+                    type="filepath",
+                    sources=["upload", "clipboard"],
+                    height=340,
+                    alt_text="your photo",
+                )
+                gr.Examples(
+                    [[str(path)] for path in examples],
+                    photo,
+                    label="Or try one of these: clear, cropped, noisy, blurred",
+                    elem_id="examples",
+                )
+            with gr.Column(scale=7, min_width=320):
+                limit = gr.Slider(
+                    1,
+                    100,
+                    value=LIMIT,
+                    step=1,
+                    label="Limit (%)",
+                    info="Withhold what is more uncertain than this share of ordinary photos.",
+                )
+                result = gr.HTML(welcome(gallery), elem_id="result", apply_default_css=False)
+        with gr.Accordion("How to read this", open=False):
+            reference = search.model.config.reference_size
+            gr.Markdown(EXPLANATION.format(reference=reference, gallery=gallery.capitalize(), model=MODEL))
+        # preprocess=False: the file arrives as it was sent; the library reads it, with all checks.
+        photo.change(receive, [photo, limit], [seen, result], preprocess=False, api_visibility="private")
+        limit.change(
+            show,
+            [seen, limit],
+            result,
+            show_progress="hidden",
+            trigger_mode="always_last",
+            api_visibility="private",
+        )
+    return page
+
+
+def main() -> None:
+    """Load the model, build the gallery and serve."""
+    warnings.simplefilter("ignore", OutsideReferenceWarning)  # the page says it of each photo
+    folder = os.environ.get("HUB_MODELS_GALLERY")
+    try:
+        search = SafeSearch(MODEL, open_images(folder) if folder else sample_photos())
+    except HubModelsError as error:
+        raise SystemExit(f"error: {error}") from None
+    for reason in search.gallery.skipped.values():
+        print(f"skipped: {reason}", file=sys.stderr)
+    size = len(search.gallery)
+    gallery = f"{size:,} photos in {Path(folder).name}" if folder else f"{size} sample photos"
+    with tempfile.TemporaryDirectory() as examples:
+        page = build(search, gallery, example_photos(Path(examples)))
+        page.queue(max_size=32).launch(
+            server_name="0.0.0.0" if "SPACE_ID" in os.environ else "127.0.0.1",
+            max_file_size="32mb",
+            footer_links=["gradio", "settings"],
+            run_history=False,  # nothing of what people upload is kept
+            theme=gr.themes.Default(
+                primary_hue="teal",
+                secondary_hue="teal",
+                neutral_hue="slate",
+                font=("system-ui", "sans-serif"),
+                font_mono=("ui-monospace", "monospace"),
+            ),
+            css_paths=Path(__file__).with_name("style.css"),
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,185 @@
+"""The Space with the released model, used by a real browser."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import app
+import pytest
+from example_photos import example_photos
+from safe_search import NEIGHBOURS
+
+from hub_models.sample_photos import sample_photos
+
+from ..generated_images import draw_image
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+pytestmark = pytest.mark.browser
+
+CHROMIUM = "/usr/bin/chromium"
+CHROMIUM_OPTIONS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+]
+PATIENCE = 60_000  # milliseconds: other work may keep the machine busy
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    folder = tmp_path_factory.mktemp("space")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    environment = {
+        **os.environ,
+        "GRADIO_SERVER_PORT": str(port),
+        "GRADIO_TEMP_DIR": str(folder / "uploads"),
+    }
+    for name in ("HUB_MODELS_GALLERY", "SPACE_ID"):
+        environment.pop(name, None)
+    log = folder / "log"
+    with log.open("w") as output:
+        server = subprocess.Popen(
+            [sys.executable, app.__file__], cwd=folder, env=environment, stdout=output, stderr=output
+        )
+    try:
+        address = f"http://127.0.0.1:{port}"
+        _wait_for(address, server, log)
+        yield address
+    finally:
+        server.terminate()
+        server.wait(timeout=30)
+
+
+def _wait_for(address: str, server: subprocess.Popen, log: Path) -> None:
+    end = time.monotonic() + 240
+    while time.monotonic() < end:
+        assert server.poll() is None, log.read_text()
+        try:
+            with urllib.request.urlopen(address, timeout=10):
+                return
+        except OSError:
+            time.sleep(0.5)
+    pytest.fail(f"the Space does not answer:\n{log.read_text()}")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    if shutil.which(CHROMIUM) is None:
+        pytest.skip(f"needs {CHROMIUM}: apt-get install chromium")
+    sync_api = pytest.importorskip("playwright.sync_api")
+    with sync_api.sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_OPTIONS)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def tab(browser: Browser, url: str) -> Iterator[Page]:
+    """The Space in a fresh tab; afterwards, that it raised no error and asked no other server."""
+    page = browser.new_page(viewport={"width": 1280, "height": 900})
+    page.set_default_timeout(PATIENCE)
+    errors: list[str] = []
+    asked: set[str] = set()
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on("request", lambda request: asked.add(request.url))
+    page.goto(url)
+    page.locator("#result .welcome").wait_for()
+    yield page
+    page.close()
+    assert errors == []
+    assert {address for address in asked if not address.startswith((url, "data:", "blob:"))} == set()
+
+
+def upload(tab: Page, path: Path) -> None:
+    tab.locator("input[type=file]").set_input_files(str(path))
+
+
+def verdict(tab: Page, state: str) -> str:
+    chosen = tab.locator(f"#result .verdict.{state}")
+    chosen.wait_for()
+    return " ".join(chosen.inner_text().split())
+
+
+def test_upload_a_photo_read_the_answer_and_move_the_slider(tab: Page) -> None:
+    photos = sample_photos()
+    upload(tab, photos.paths[photos.names.index("coffee")])
+    assert re.search(r"(More|uncertain) .* ordinary photos", verdict(tab, "answered"))
+    assert "coffee.png" in verdict(tab, "answered")
+    assert "espresso" in tab.locator("#result .labels").inner_text()
+    cards = tab.locator("#result .neighbours figure")
+    assert cards.count() == NEIGHBOURS
+    assert "coffee" in cards.first.inner_text()
+    assert "similarity 1.00" in cards.first.inner_text()
+    assert all(
+        cards.locator("img").evaluate_all("images => images.map(i => i.complete && i.naturalWidth > 0)")
+    )
+
+    slider = tab.get_by_role("slider")
+    slider.fill("60")
+    reason = tab.locator("#result .passed-over .reason").first
+    reason.wait_for()
+    assert re.search(
+        r"more uncertain than [\d.]+% of the reference images \(limit 60%\)", reason.inner_text()
+    )
+    assert "limit 60%" in verdict(tab, "answered")
+
+    slider.fill("1")
+    assert "No answer: it is more uncertain than" in verdict(tab, "withheld")
+    assert tab.locator("#result .neighbours").count() == 0
+
+    slider.fill("100")
+    verdict(tab, "answered")
+    assert tab.locator("#result .passed-over").count() == 0
+
+
+def test_a_text_file_that_calls_itself_a_photo_gets_a_readable_message(tab: Page, tmp_path: Path) -> None:
+    (tmp_path / "notes.jpg").write_text("no image")
+    upload(tab, tmp_path / "notes.jpg")
+    refused = tab.locator("#result .refusal")
+    refused.wait_for()
+    assert "notes.jpg: not an image; pass a JPEG, PNG, WebP or similar file" in refused.inner_text()
+    tab.get_by_role("slider").fill("50")  # still the message, not an error
+    tab.wait_for_timeout(1000)
+    assert "notes.jpg: not an image" in refused.inner_text()
+    assert "Traceback" not in tab.content()
+
+    tab.get_by_label("Remove Image").click()
+    tab.locator("#result .welcome").wait_for()
+    draw_image(0, side=200).save(tmp_path / "drawn.png")
+    upload(tab, tmp_path / "drawn.png")
+    tab.locator("#result .verdict").wait_for()
+
+
+def test_a_text_file_is_refused_before_it_is_sent(tab: Page, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("no image")
+    upload(tab, tmp_path / "notes.txt")
+    tab.get_by_text("Invalid file type: notes.txt").wait_for()
+    assert tab.locator("#result .welcome").is_visible()
+
+
+def test_every_example_gives_a_verdict_on_a_telephone_too(tab: Page, tmp_path: Path) -> None:
+    tab.set_viewport_size({"width": 390, "height": 844})
+    buttons = tab.locator("#examples button")
+    names = [path.name for path in example_photos(tmp_path)]
+    assert buttons.count() == len(names)
+    for index, name in enumerate(names):
+        buttons.nth(index).click()
+        tab.locator("#result .verdict", has_text=name).wait_for()
+    assert tab.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")

@@ -1,0 +1,405 @@
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from transformers import CLIPImageProcessor
+
+from hub_models.configuration_image_uncertainty import ImageUncertaintyConfig
+from hub_models.errors import BackboneError, FeatureCacheError
+from hub_models.image_sources import FolderSource, read_source_image
+from hub_models.modeling_image_uncertainty import ImageUncertaintyModel
+from hub_models.training.feature_cache import BLOCK_IMAGES, FeatureCache, build_feature_cache
+from hub_models.training.views import ViewMaker, Views
+
+from ..generated_images import draw_image, write_images
+
+TESTS = Path(__file__).parents[1]
+VIEWS = Views(crops=1, degraded=1, seed=3)
+IMAGES = 3 * BLOCK_IMAGES + 5
+
+#: What every process of these tests does; "..." stands for what is particular.
+SCRIPT = """
+import sys
+from pathlib import Path
+import torch
+torch.set_num_threads(1)
+sys.path.insert(0, {tests!r})
+from training.test_feature_cache import VIEWS, build, processor, tiny_model
+from hub_models.image_sources import FolderSource
+"""
+
+
+def tiny_model(backbone: str = "test_efficientnet", **fields: Any) -> ImageUncertaintyModel:
+    torch.manual_seed(0)
+    return ImageUncertaintyModel(ImageUncertaintyConfig(backbone=backbone, **fields)).eval()
+
+
+def processor(side: int = 32) -> CLIPImageProcessor:
+    return CLIPImageProcessor(size={"shortest_edge": side}, crop_size={"height": side, "width": side})
+
+
+def build(images: Path, root: Path, views: Views = VIEWS, **options: Any) -> FeatureCache:
+    model, maker = options.pop("model", None) or tiny_model(), options.pop("processor", None) or processor()
+    return build_feature_cache(
+        model, maker, FolderSource(images), views, root, show_progress=False, **options
+    )
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Any:
+    """The order of additions, and so the last bit, depends on the number of threads."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_images(tmp_path_factory.mktemp("images"), IMAGES)
+
+
+@pytest.fixture(scope="module")
+def finished(images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a cache that was built without interruption. Read only."""
+    torch.set_num_threads(1)
+    return build(images, tmp_path_factory.mktemp("root")).directory
+
+
+def copy_of(finished: Path, target: Path) -> Path:
+    return Path(shutil.copytree(finished, target / finished.name))
+
+
+def features(directory: Path) -> bytes:
+    return (directory / "features.safetensors").read_bytes()
+
+
+def noted_blocks(directory: Path) -> list[int]:
+    lines = [line for journal in directory.glob("done-*.jsonl") for line in journal.read_text().splitlines()]
+    return sorted(json.loads(line)["block"] for line in lines)
+
+
+@torch.inference_mode()
+def test_the_cache_holds_what_the_model_gives_for_each_view(images: Path, tmp_path: Path) -> None:
+    model, source = tiny_model(), FolderSource(images)
+    cache = build(images, tmp_path, model=model)
+    maker = ViewMaker(processor(), VIEWS)
+    assert cache.pooled.shape == (IMAGES, 3, 256)
+    assert cache.readable.all()
+    assert cache.skipped == {}
+    assert isinstance(cache.pooled, np.memmap)
+    for index in (0, 15, 16, IMAGES - 1):
+        digest = __import__("hashlib").sha256(source.read_bytes(index)).hexdigest()
+        image = read_source_image(source, index)
+        pixels = torch.stack([maker.make(image, digest, view) for view in range(3)])
+        expected = model.extract(pixels)
+        np.testing.assert_allclose(cache.pooled[index], expected.pooled, rtol=1e-3, atol=1e-4)
+        np.testing.assert_allclose(cache.stages[index], expected.stages, rtol=1e-3, atol=1e-4)
+
+
+def test_a_finished_cache_is_opened_and_not_built_again(images: Path, finished: Path) -> None:
+    before = (finished / "features.safetensors").stat().st_mtime_ns
+    cache = build(images, finished.parent)
+    assert cache.directory == finished
+    assert (finished / "features.safetensors").stat().st_mtime_ns == before
+
+
+def test_the_callers_model_stays_as_it_is(images: Path, tmp_path: Path) -> None:
+    model = tiny_model()
+    strides = [parameter.stride() for parameter in model.parameters()]
+    state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    build(images, tmp_path, model=model.train())
+    assert not model.training
+    assert [parameter.stride() for parameter in model.parameters()] == strides
+    assert all(torch.equal(tensor, state[name]) for name, tensor in model.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    "change", ["weights", "processor", "views", "seed", "image", "image order", "stages"]
+)
+def test_a_changed_input_makes_another_cache(
+    images: Path, finished: Path, tmp_path: Path, change: str
+) -> None:
+    changed = Path(shutil.copytree(images, tmp_path / "images"))
+    options: dict[str, Any] = {}
+    if change == "weights":
+        options["model"] = tiny_model()
+        with torch.no_grad():
+            next(options["model"].backbone.parameters())[0, 0, 0, 0] += 1e-6
+    elif change == "processor":
+        options["processor"] = processor(33)
+    elif change == "views":
+        options["views"] = Views(crops=1, degraded=0, seed=3)
+    elif change == "seed":
+        options["views"] = Views(crops=1, degraded=1, seed=4)
+    elif change == "stages":
+        options["model"] = tiny_model(stage_indices=[0, 1])
+    elif change == "image":
+        draw_image(999).save(changed / "0003.png")
+    else:
+        (changed / "0000.png").rename(changed / "9999.png")
+    assert build(changed, tmp_path / "root", **options).directory.name != finished.name
+
+
+def test_a_folder_of_other_inputs_is_refused_and_the_field_is_named(
+    images: Path, finished: Path, tmp_path: Path
+) -> None:
+    directory = copy_of(finished, tmp_path)
+    before = features(directory)
+    with pytest.raises(
+        FeatureCacheError, match=r"manifest\.json: .*other inputs \(views differ\); use another"
+    ):
+        build(images, tmp_path, Views(crops=1, degraded=1, seed=4), directory=directory)
+    with pytest.raises(FeatureCacheError, match=r"other inputs \(backbone, backbone_sha256 differ\)"):
+        build(images, tmp_path, model=tiny_model("test_convnext", stage_indices=None), directory=directory)
+    changed = Path(shutil.copytree(images, tmp_path / "images"))
+    draw_image(999).save(changed / "0003.png")
+    with pytest.raises(FeatureCacheError, match=r"other inputs \(images_sha256 differ\)"):
+        build(changed, tmp_path, directory=directory)
+    assert features(directory) == before
+
+
+def test_a_damaged_manifest_is_a_typed_error(images: Path, finished: Path, tmp_path: Path) -> None:
+    directory = copy_of(finished, tmp_path)
+    (directory / "manifest.json").write_bytes(b"\x00\xff{")
+    with pytest.raises(FeatureCacheError, match=r"manifest\.json: damaged; delete its folder"):
+        build(images, tmp_path, directory=directory)
+
+
+def test_a_cache_cut_short_is_refused(images: Path, finished: Path, tmp_path: Path) -> None:
+    directory = copy_of(finished, tmp_path)
+    with (directory / "features.safetensors").open("r+b") as file:
+        file.truncate(5000)
+    with pytest.raises(FeatureCacheError, match=r"features\.safetensors: has 5,000 of .* cut short; delete"):
+        build(images, tmp_path)
+
+
+def test_a_flipped_byte_is_found_and_its_block_built_again(
+    images: Path, finished: Path, tmp_path: Path
+) -> None:
+    directory = copy_of(finished, tmp_path)
+    good = features(directory)
+    damaged = bytearray(good)
+    damaged[len(good) // 3] ^= 1
+    (directory / "features.safetensors").write_bytes(damaged)
+    build(images, tmp_path)
+    assert features(directory) == good
+
+
+@pytest.mark.parametrize(
+    "tear",
+    [lambda text: text[:-9], lambda text: text[:-1], lambda text: text + "null\n3\n\0\0{", lambda _: ""],
+)
+def test_a_torn_journal_costs_only_the_torn_line(
+    images: Path, finished: Path, tmp_path: Path, tear: Any
+) -> None:
+    directory = copy_of(finished, tmp_path)
+    good = features(directory)
+    journal = directory / "done-0.jsonl"
+    journal.write_text(tear(journal.read_text()))
+    zeroed = bytearray(good)
+    zeroed[-400:] = bytes(400)  # and the rows of the last block were not written
+    (directory / "features.safetensors").write_bytes(zeroed)
+    build(images, tmp_path)
+    assert features(directory) == good
+    build(images, tmp_path)
+
+
+def test_a_second_process_in_the_same_cache_is_refused(images: Path, finished: Path, tmp_path: Path) -> None:
+    from hub_models.locking import only_process
+
+    directory = copy_of(finished, tmp_path)
+    with (
+        only_process(directory / "lock-0", AssertionError()),
+        pytest.raises(FeatureCacheError, match="another process is building this cache; wait"),
+    ):
+        build(images, tmp_path)
+
+
+def test_unreadable_images_are_skipped_and_reported(tmp_path: Path) -> None:
+    folder = write_images(tmp_path / "images", 2 * BLOCK_IMAGES)
+    (folder / "0003.png").write_bytes(b"no image")
+    Image.new("RGB", (1, 1)).save(folder / "0004.png")
+    whole = (folder / "0020.png").read_bytes()
+    (folder / "0020.png").write_bytes(whole[: len(whole) // 2])
+    if Path("/proc/self/mem").exists():  # unreadable for everyone
+        (folder / "0021.png").unlink()
+        (folder / "0021.png").symlink_to("/proc/self/mem")
+    else:
+        (folder / "0021.png").write_bytes(b"")
+    cache = build(folder, tmp_path / "root")
+    bad = [3, 4, 20, 21]
+    assert np.flatnonzero(~cache.readable).tolist() == bad
+    assert list(cache.skipped) == [f"{i:04d}.png" for i in bad]
+    assert "not an image" in cache.skipped["0003.png"]
+    assert "too small" in cache.skipped["0004.png"]
+    assert "cut short" in cache.skipped["0020.png"]
+    assert np.isnan(cache.pooled[bad]).all()
+    assert np.isfinite(cache.pooled[cache.readable]).all()
+    assert np.isfinite(cache.stages[cache.readable]).all()
+    again = build(folder, tmp_path / "root")
+    assert again.skipped == cache.skipped
+
+
+def test_a_block_without_one_readable_image_is_no_problem(tmp_path: Path) -> None:
+    """Also for a backbone that takes one input size only, and also as the first block."""
+    folder = write_images(tmp_path / "images", BLOCK_IMAGES + 2)
+    for i in range(BLOCK_IMAGES):
+        (folder / f"{i:04d}.png").write_bytes(b"no image")
+    model = tiny_model("vit_tiny_patch16_224", backbone_kwargs={"img_size": 48, "depth": 1})
+    cache = build(folder, tmp_path / "root", model=model, processor=processor(48))
+    assert np.flatnonzero(cache.readable).tolist() == [BLOCK_IMAGES, BLOCK_IMAGES + 1]
+    assert np.isfinite(cache.pooled[cache.readable]).all()
+
+
+def test_an_image_that_changes_during_the_build_stops_it(images: Path, tmp_path: Path) -> None:
+    class Changing(FolderSource):
+        reads = 0
+
+        def read_bytes(self, index: int) -> bytes:
+            self.reads += 1
+            return super().read_bytes(index) + (b"x" if self.reads > len(self) + 5 else b"")
+
+    with pytest.raises(FeatureCacheError, match=r"0005\.png: changed while the cache was being built"):
+        build_feature_cache(tiny_model(), processor(), Changing(images), VIEWS, tmp_path, show_progress=False)
+
+
+def test_a_backbone_whose_logits_cannot_be_cached_is_refused(images: Path, tmp_path: Path) -> None:
+    fields = {"backbone_kwargs": {"img_size": 32, "depth": 1}}
+    model = tiny_model("deit_tiny_distilled_patch16_224", **fields)
+    with pytest.raises(BackboneError, match=r"deit_tiny.*no function of its pre-logits.*num_classes = 0"):
+        build(images, tmp_path, model=model)
+    model = tiny_model("deit_tiny_distilled_patch16_224", num_classes=0, **fields)
+    assert build(images, tmp_path, Views(), model=model).pooled.shape == (IMAGES, 1, 192)
+
+
+def start(code: str, *arguments: object) -> subprocess.Popen[str]:
+    script = SCRIPT.format(tests=str(TESTS)) + code
+    command = [sys.executable, "-W", "ignore", "-c", script, *map(str, arguments)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def output_of(process: subprocess.Popen[str]) -> str:
+    output, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors
+    return output
+
+
+SLOW_BUILD = """
+import time
+import hub_models.training.feature_cache as module
+real = module.ViewMaker.make
+def slow_make(self, *arguments):
+    time.sleep(0.002)
+    return real(self, *arguments)
+module.ViewMaker.make = slow_make
+print("ready", flush=True)
+build(Path(sys.argv[1]), Path(sys.argv[2]))
+"""
+
+
+def test_a_kill_at_any_moment_loses_nothing_and_doubles_nothing(
+    images: Path, finished: Path, tmp_path: Path
+) -> None:
+    """Real SIGKILLs at random moments until one run gets through; the bytes are those of an unbroken build."""
+    generator = random.Random(os.getpid())
+    kills = 0
+    for _ in range(4):
+        process = start(SLOW_BUILD, images, tmp_path)
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        time.sleep(generator.uniform(0.05, 0.6))
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        kills += process.returncode == -signal.SIGKILL
+    assert kills > 0
+    directory = build(images, tmp_path).directory
+    assert features(directory) == features(finished)
+    assert noted_blocks(directory) == list(range(4)) or len(noted_blocks(directory)) <= 4 + kills
+
+
+MEMORY = """
+import resource
+model, start = tiny_model(), None
+for images in sys.argv[2:]:
+    build(Path(images), Path(sys.argv[1]), model=model)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+"""
+
+
+def test_memory_does_not_grow_with_the_number_of_images(tmp_path: Path) -> None:
+    """The pixels of the larger set would need 110 MiB more, its inputs 190 MiB more."""
+    few = write_images(tmp_path / "few", 64)
+    many = Path(shutil.copytree(few, tmp_path / "many"))
+    for i in range(64, 640):
+        os.link(few / f"{i % 64:04d}.png", many / f"{i:04d}.png")
+    small = int(output_of(start(MEMORY, tmp_path / "a", few)))
+    large = int(output_of(start(MEMORY, tmp_path / "b", many)))
+    assert large - small < 60
+
+
+FULL_DISK = """
+import resource
+from hub_models.errors import FeatureCacheError
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[3]), int(sys.argv[3])))
+try:
+    build(Path(sys.argv[1]), Path(sys.argv[2]))
+except FeatureCacheError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize(
+    ("limit", "message"), [(100, "root: cannot be written"), (50_000, "features.safetensors: cannot hold")]
+)
+def test_a_full_disk_is_a_typed_error_and_the_build_goes_on_when_there_is_space(
+    images: Path, finished: Path, tmp_path: Path, limit: int, message: str
+) -> None:
+    root = tmp_path / "root"
+    output = output_of(start(FULL_DISK, images, root, limit))
+    assert message in output
+    assert "free some space or set HUB_MODELS_CACHE" in output
+    assert features(build(images, root).directory) == features(finished)
+
+
+TWO_PROCESSES = """
+from accelerate import Accelerator
+accelerator = Accelerator(cpu=True)
+cache = build(Path(sys.argv[1]), Path(sys.argv[2]), accelerator=accelerator)
+print(accelerator.num_processes, cache.pooled.shape, float(cache.pooled.sum()))
+"""
+
+
+def test_two_processes_give_the_same_cache_as_one(images: Path, finished: Path, tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT.format(tests=str(TESTS)) + TWO_PROCESSES)
+    command = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2"]
+    run = subprocess.run(
+        [*command, "--num_machines", "1", script, images, tmp_path / "root"],
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert run.returncode == 0, run.stderr
+    lines = run.stdout.splitlines()
+    assert len(lines) == 2
+    assert lines[0] == lines[1]
+    assert lines[0].startswith(f"2 ({IMAGES}, 3, 256)")
+    (directory,) = (path for path in (tmp_path / "root").iterdir() if path.is_dir())
+    assert directory.name == finished.name
+    assert features(directory) == features(finished)
+    assert noted_blocks(directory) == [0, 1, 2, 3]
+    assert len(list(directory.glob("done-*.jsonl"))) == 2
