@@ -41,9 +41,10 @@ $(VENV)/.demo: pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable ".[demo]"
 	touch $@
 
-$(VENV)/.dev: pyproject.toml
+# Tests run with the versions that the Space pins, so that what is pinned is what is tested.
+$(VENV)/.dev: pyproject.toml spaces/safe_retrieval/requirements.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --editable ".[dev]"
+	$(BIN)/python -m pip install --quiet --editable ".[dev]" --constraint spaces/safe_retrieval/requirements.txt
 	touch $@ $(VENV)/.demo
 
 clean:

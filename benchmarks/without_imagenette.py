@@ -1,7 +1,7 @@
 """How much of the ILSVRC figure is the class prior? Train lite0's recipe without the ten Imagenette classes.
 
-The 500 ILSVRC photos have ten classes, and these make up 71 % of the training images. This trains the same recipe on the
-1,000 photos of `part = sample` alone and adds its figures to results.jsonl as a model of its own.
+The 500 ILSVRC photos have ten classes, and these make up 71 % of the training images. This trains the same recipe
+on the 1,000 photos of `part = sample` alone and adds its figures to results.jsonl as a model of its own.
 """
 
 from __future__ import annotations

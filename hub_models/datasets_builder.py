@@ -42,7 +42,7 @@ def open_dataset(name: str, split: str = "test") -> DatasetSource:
     return DatasetSource(load_split(name, split))
 
 
-def load_split(name: str, split: str = "test"):  # type: ignore[no-untyped-def]  # noqa: ANN201 datasets is untyped
+def load_split(name: str, split: str = "test"):  # type: ignore[no-untyped-def]
     """A split of one of the project's data sets, as a ``datasets.Dataset`` with undecoded images."""
     from datasets import Image, load_dataset
 

@@ -7,15 +7,19 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
+import warnings
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from transformers import BaseImageProcessor
 
 from .atomic import atomic_path, write_text
 from .image_sources import FolderSource, ImageSource, read_source_image
-from .prediction import Prediction, predict
+from .modeling_image_uncertainty import ImageUncertaintyModel
+from .prediction import OutsideReferenceWarning, Prediction, predict
 from .retrieval.abstention import AbstentionPolicy, Neighbours, SafeRetriever
 from .retrieval.building import build_gallery
 from .retrieval.map import lay_out
@@ -27,7 +31,7 @@ from .zoo import load, load_image_processor
 MODEL = "uncertainty-efficientnet-lite0"
 SEED = 0
 #: Abstain from what is more uncertain than this share of the reference photos.
-LEVEL = 0.9
+LEVEL = 0.8
 #: How much of a photo its copies lose; each is cropped, blurred and made noisy at both severities.
 SEVERITIES = {"mild": 0.1, "severe": 1.0}
 PHOTO = "photo"
@@ -41,8 +45,10 @@ class Summary:
         median_percentile: kind of image (``photo`` or a degradation) -> median percentile of its uncertainty.
         degraded_more_uncertain: share of severely degraded copies that are more uncertain than their photo.
         right: share of cropped queries whose nearest neighbour is the photo they were cut from.
-        right_when_answered: the same among those that were answered.
-        answered: share of the queries that were answered.
+        answered: number of queries that were answered, the others were withheld.
+        right_when_answered: as ``right``, among these.
+        wrong, wrong_withheld: number of wrong answers, and of those among them that were withheld.
+        outside_reference: share of the photos that are unlike those that percentiles refer to.
     """
 
     model: str
@@ -56,18 +62,38 @@ class Summary:
     right_when_answered: float
     wrong_withheld: int
     wrong: int
+    outside_reference: float
     files: dict[str, str]
 
 
 def run_demo(output: Path) -> Summary:
-    """Run it all and write pictures, pages and ``summary.json`` below ``output``."""
-    from .demo_pictures import ranking_picture, retrieval_picture
+    """Run it all and write pictures, pages and ``summary.json`` below ``output``.
 
+    Raises:
+        BackboneError, MissingExtraError: a package of the demo extra is not installed.
+    """
     model, processor = load(MODEL), load_image_processor(MODEL)
     photos = sample_photos()
+    for stale in ("images", "gallery", "map"):  # of an earlier run, perhaps of another model
+        shutil.rmtree(output / stale, ignore_errors=True)
     images = output / "images"
     write_copies(photos, images)
     source = FolderSource(images)
+    with warnings.catch_warnings():
+        # Textures and microscope photos are among the samples; the summary tells how many are unusual.
+        warnings.simplefilter("ignore", OutsideReferenceWarning)
+        return _run(model, processor, photos, source, output)
+
+
+def _run(
+    model: ImageUncertaintyModel,
+    processor: BaseImageProcessor,
+    photos: ImageSource,
+    source: ImageSource,
+    output: Path,
+) -> Summary:
+    from .demo_pictures import ranking_picture, retrieval_picture
+
     predictions = [p for p in predict(model, processor, source) if isinstance(p, Prediction)]
     ranking_picture(predictions, source, output / "ranking.png")
 
@@ -126,6 +152,7 @@ def _summarise(
         right_when_answered=float(right[answered].mean()) if answered.any() else float("nan"),
         wrong_withheld=int((~right & ~answered).sum()),
         wrong=int((~right).sum()),
+        outside_reference=float(np.mean([p.outside_reference for p in predictions if _kind(p) == PHOTO])),
         files={name: str(output / name) for name in ("ranking.png", "retrieval.png", "map.html", "map.png")},
     )
 

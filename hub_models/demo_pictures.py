@@ -78,7 +78,7 @@ def retrieval_picture(
             left.set_title(f"query, {query.percentile:.0%}", fontsize=8, pad=2)
             _show(beside, photos, photo_at[found.name])
             beside.set_title(f"found, cos {found.similarity:.2f}", fontsize=8, pad=2)
-    figure.subplots_adjust(hspace=0.55, wspace=0.08, left=0.02, right=0.98, top=0.9, bottom=0.02)
+    figure.subplots_adjust(hspace=0.55, wspace=0.08, left=0.02, right=0.98, top=0.86, bottom=0.02)
     figure.suptitle(
         "Which photo was this crop cut from? Percent: the crop's uncertainty percentile", fontsize=12
     )

@@ -77,7 +77,9 @@ class ImageUncertaintyModel(PreTrainedModel):
             "stage_spread": stages_width // 2,
             "class_statistics": class_statistics_width(config.num_classes),
         }
-        read_outs = config.read_outs or {}
+        # In alphabetical order, whatever order they were written in: saved configurations are sorted, and the
+        # rows of the reference must mean the same read-outs after loading.
+        read_outs = dict(sorted((config.read_outs or {}).items()))
         self.heads = nn.ModuleDict(
             {
                 name: UncertaintyHead(

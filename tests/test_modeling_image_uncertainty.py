@@ -149,6 +149,17 @@ def test_the_default_is_the_weighted_sum_of_standardised_logarithms() -> None:
 
 
 @torch.no_grad()
+def test_the_order_in_which_read_outs_are_written_means_nothing(tmp_path: Path) -> None:
+    """Saved configurations are sorted by name, so rows of the reference must be too."""
+    backwards = dict(sorted(READ_OUTS.items(), reverse=True))
+    model, pixels = with_reference(random_model(read_outs=backwards)), torch.randn(3, 3, 64, 64)
+    model.save_pretrained(tmp_path)
+    loaded = ImageUncertaintyModel.from_pretrained(tmp_path)
+    for name, value in tensors_of(model(pixels)).items():
+        torch.testing.assert_close(tensors_of(loaded(pixels))[name], value, msg=name)
+
+
+@torch.no_grad()
 def test_another_reference_moves_percentiles_and_not_uncertainties() -> None:
     model, pixels = with_reference(random_model()), torch.randn(4, 3, 64, 64)
     before = model(pixels)

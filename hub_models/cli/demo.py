@@ -33,6 +33,7 @@ Median uncertainty, as the share of ordinary photos that are more certain:
     blurred {median["blur-mild"]:.0%}, {median["blur-severe"]:.0%}
     noisy   {median["noise-mild"]:.0%}, {median["noise-severe"]:.0%}
 {summary.degraded_more_uncertain:.0%} of the severe copies are more uncertain than their own photo.
+{summary.outside_reference:.0%} of the photos (textures, microscope, sky) are unlike ordinary ones, and flagged.
 
 Which photo was a crop cut from? {summary.queries} queries:
     answering all of them:                  {summary.right:.0%} right

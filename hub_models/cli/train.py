@@ -68,17 +68,14 @@ def evaluate(
     root = cache_dir() / "features"
     command = f"hub-models evaluate {name} --suite {suite}" + (f" --seeds {seeds}" if seeds > 1 else "")
     recipe = load_recipe(folder / RECIPE)
-    released = evaluate_model(load(name), suite, recipe.name, recipe.seed, root, command)
+    released = list(evaluate_model(load(name), suite, recipe.name, recipe.seed, root, command))
     others = [recipe.seed + i for i in range(1, seeds)]
     found = []
-    for result_seed, group in itertools.groupby(
-        itertools.chain(released, evaluate_seeds(recipe, others, suite, root, command)), lambda r: r.seed
-    ):
-        figures = list(group)
+    for figures in itertools.chain([released], evaluate_seeds(recipe, others, suite, root, command)):
         write_results(results or folder / RESULTS, figures)  # at once: the next seed takes minutes
         found += figures
         if not json_:
-            print_table([_row(figure) for figure in figures], title=f"{recipe.name}, seed {result_seed}")
+            print_table([_row(figure) for figure in figures], title=f"{recipe.name}, seed {figures[0].seed}")
     if json_:
         print_json([dataclasses.asdict(figure) for figure in found])
 

@@ -35,8 +35,8 @@ def evaluate(
 
 def evaluate_seeds(
     recipe: Recipe, seeds: list[int], suite: str, root: Path, command: str
-) -> Iterator[Result]:
-    """Train the recipe again under each seed and evaluate it: what of a figure is luck of the draw."""
+) -> Iterator[list[Result]]:
+    """Train the recipe again under each seed and evaluate it, one after the other: what is luck of the draw?"""
     for seed in seeds:
         trained = train(with_seed(recipe, seed), root)
-        yield from evaluate(trained.model, suite, recipe.name, seed, root, command)
+        yield list(evaluate(trained.model, suite, recipe.name, seed, root, command))

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import re
 import statistics
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from ..atomic import write_text
+from ..errors import EvaluationError
 from ..evaluation.results import Result, read_results
 from ..paths import CHECKPOINTS
 
@@ -53,7 +53,7 @@ def read_outs_table(results: Sequence[Result], seed: int) -> str:
 
 
 def models_table(results: dict[str, list[Result]]) -> str:
-    """Every model: the figure of the read-out that each task is for, of the released seed and over all seeds."""
+    """Every model: the figure of the read-out that a task is for, of the released seed and over all seeds."""
     chosen = {
         ("errors-photos@1", "auroc", "error"): "mistakes on photos, `error`",
         ("errors-photos@1", "auroc-minus-entropy", "error"): "... minus entropy",
@@ -84,21 +84,46 @@ def cost_table(benchmark: dict[str, Any]) -> str:
     return _markdown(rows)
 
 
+def conflict_table(lines: Sequence[dict[str, Any]]) -> str:
+    """Accuracy and error-AUROC after the last epoch, mean and range over seeds, of each setting."""
+    last = max(line["epoch"] for line in lines)
+    settings: dict[str, list[dict[str, Any]]] = {}
+    for line in lines:
+        if line["epoch"] == last:
+            weight = "with stop-gradient" if line["stop_gradient"] else f"without, λ = {line['lambda']:g}"
+            settings.setdefault(weight, []).append(line)
+    rows = [[f"after {last} epochs", "accuracy", "error-AUROC", "seeds"]]
+    for setting, found in settings.items():
+        columns = [[line[metric] for line in found] for metric in ("accuracy", "auroc")]
+        cells = [f"{statistics.mean(c):.3f} [{min(c):.3f}, {max(c):.3f}]" for c in columns]
+        rows.append([setting, *cells, str(len(found))])
+    return _markdown(rows)
+
+
 def sections() -> dict[str, Callable[[], str]]:
     """Marker in the README -> what stands between its two ends."""
     released = {path.parent.name: read_results(path) for path in sorted(CHECKPOINTS.glob("*/results.jsonl"))}
     return {
         "read-outs": lambda: read_outs_table(released[DEFAULT_MODEL], seed=0),
         "models": lambda: models_table(released),
-        "cost": lambda: cost_table(json.loads((BENCHMARKS / "feature_cache.json").read_text(encoding="utf-8"))),
+        "conflict": lambda: conflict_table(
+            [json.loads(line) for line in (BENCHMARKS / "gradient_conflict.jsonl").read_text().splitlines()]
+        ),
+        "cost": lambda: cost_table(
+            json.loads((BENCHMARKS / "feature_cache.json").read_text(encoding="utf-8"))
+        ),
     }
 
 
 def fill(text: str) -> str:
     """The README with every generated part made again."""
     for name, make in sections().items():
-        pattern = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
-        text = pattern.sub(lambda match, make=make: f"{match[1]}{make()}\n{match[2]}", text)
+        begin, end = f"<!-- {name} -->\n", f"<!-- /{name} -->"
+        head, _, rest = text.partition(begin)
+        _, found, tail = rest.partition(end)
+        if not found:
+            raise EvaluationError(f"{README}: has no part between {begin.strip()} and {end}; put both back")
+        text = f"{head}{begin}{make()}\n{end}{tail}"
     return text
 
 

@@ -4,10 +4,9 @@ While it is built, its folder holds
 
     building.json          what it is made of: model, images, their hash
     building.safetensors   a row for each image, NaN where it cannot be read; its space is reserved up front
-    journal.jsonl          a line for each finished block, with the hash of its rows
+    done-0.jsonl           the journal of finished blocks, `hub_models.training.block_journal`
 
-A block is written first and noted after, so a kill loses at most one block. gallery.json is written last of
-all.
+gallery.json is written last of all.
 """
 
 from __future__ import annotations

@@ -96,6 +96,7 @@ def _positions(embeddings: np.ndarray, seed: int) -> np.ndarray:
     try:
         from sklearn.decomposition import PCA
         from sklearn.manifold import TSNE
+        from threadpoolctl import threadpool_limits
     except ImportError as error:
         raise MissingExtraError("maps need scikit-learn; pip install 'hub-models[plots]'") from error
 
@@ -103,7 +104,9 @@ def _positions(embeddings: np.ndarray, seed: int) -> np.ndarray:
         return np.random.default_rng(seed).standard_normal((len(embeddings), 2))
     reduced = PCA(min(COMPONENTS, *embeddings.shape), random_state=seed).fit_transform(embeddings)
     perplexity = min(PERPLEXITY, (len(embeddings) - 1) / 3)
-    return TSNE(perplexity=perplexity, init="pca", random_state=seed).fit_transform(reduced)
+    # Its threads wait for each other at every step: on a busy machine one alone is ten times as fast.
+    with threadpool_limits(1):
+        return TSNE(perplexity=perplexity, init="pca", random_state=seed).fit_transform(reduced)
 
 
 def _certainty(uncertainty: np.ndarray) -> np.ndarray:

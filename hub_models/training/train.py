@@ -82,7 +82,7 @@ def train(
     spaced = np.linspace(0, len(held_out) - 1, min(len(held_out), MAX_REFERENCE)).astype(int)
     reference = features_at(model, cache, held_out[spaced])
     model.reference.fit_read_outs(model.uncertainties(reference))
-    model.set_reference(reference, f"{len(spaced)} held-out images of {recipe.data.images}")
+    model.set_reference(reference, f"held-out images of {recipe.data.images.removeprefix('dataset:')}")
     return TrainedModel(model.eval(), held_out, cache)
 
 

@@ -93,7 +93,7 @@ def build(search: SafeSearch, gallery: str, examples: list[Path]) -> gr.Blocks:
                 result = gr.HTML(welcome(gallery), elem_id="result", apply_default_css=False)
         with gr.Accordion("How to read this", open=False):
             reference = search.model.config.reference_size
-            gr.Markdown(EXPLANATION.format(reference=reference, gallery=gallery.capitalize(), model=MODEL))
+            gr.Markdown(EXPLANATION.format(reference=reference, gallery=gallery, model=MODEL))
         # preprocess=False: the file arrives as it was sent; the library reads it, with all checks.
         photo.change(receive, [photo, limit], [seen, result], preprocess=False, api_visibility="private")
         limit.change(

@@ -17,7 +17,7 @@ from hub_models.locking import only_process
 from hub_models.prediction import Prediction, predict
 from hub_models.retrieval import Gallery, Index, build_gallery
 
-from ..generated_images import write_images
+from ..generated_images import memory_growth, write_images
 
 pytestmark = pytest.mark.filterwarnings("ignore::hub_models.prediction.OutsideReferenceWarning")
 
@@ -189,6 +189,15 @@ def test_a_full_disk_is_told_before_any_work(build, photos, tmp_path):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert len(build(tmp_path, photos)) == 23
+
+
+def test_memory_does_not_grow_with_the_number_of_images(tiny_checkpoint, tmp_path):
+    statement = (
+        "from hub_models.retrieval import build_gallery\n"
+        f"build_gallery(model, processor, source, {str(tmp_path)!r}, model_name='tiny')"
+    )
+    assert memory_growth(tiny_checkpoint, statement) < 8 * 1024
+    assert len(Gallery.open(tmp_path)) == 1000
 
 
 BUILD = """

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import random
@@ -26,19 +27,18 @@ from hub_models.training.views import ViewMaker, Views
 
 from ..generated_images import draw_image, write_images
 
-TESTS = Path(__file__).parents[1]
+REPOSITORY = Path(__file__).parents[2]
 VIEWS = Views(crops=1, degraded=1, seed=3)
 IMAGES = 3 * BLOCK_IMAGES + 5
 
-#: What every process of these tests does; "..." stands for what is particular.
-SCRIPT = """
+#: How every process that these tests start begins.
+PREAMBLE = f"""
 import sys
 from pathlib import Path
 import torch
 torch.set_num_threads(1)
-sys.path.insert(0, {tests!r})
-from training.test_feature_cache import VIEWS, build, processor, tiny_model
-from hub_models.image_sources import FolderSource
+sys.path.insert(0, {str(REPOSITORY)!r})
+from tests.training.test_feature_cache import build, processor
 """
 
 
@@ -89,7 +89,7 @@ def features(directory: Path) -> bytes:
 
 def noted_blocks(directory: Path) -> list[int]:
     lines = [line for journal in directory.glob("done-*.jsonl") for line in journal.read_text().splitlines()]
-    return sorted(json.loads(line)["block"] for line in lines)
+    return sorted(json.loads(line)["block"] for line in lines if line.endswith("}"))
 
 
 @torch.inference_mode()
@@ -102,7 +102,7 @@ def test_the_cache_holds_what_the_model_gives_for_each_view(images: Path, tmp_pa
     assert cache.skipped == {}
     assert isinstance(cache.pooled, np.memmap)
     for index in (0, 15, 16, IMAGES - 1):
-        digest = __import__("hashlib").sha256(source.read_bytes(index)).hexdigest()
+        digest = hashlib.sha256(source.read_bytes(index)).hexdigest()
         image = read_source_image(source, index)
         pixels = torch.stack([maker.make(image, digest, view) for view in range(3)])
         expected = model.extract(pixels)
@@ -120,11 +120,11 @@ def test_a_finished_cache_is_opened_and_not_built_again(images: Path, finished: 
 def test_the_callers_model_stays_as_it_is(images: Path, tmp_path: Path) -> None:
     model = tiny_model()
     strides = [parameter.stride() for parameter in model.parameters()]
-    state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    state = {name: tensor.clone() for name, tensor in model.backbone.state_dict().items()}
     build(images, tmp_path, model=model.train())
     assert not model.training
     assert [parameter.stride() for parameter in model.parameters()] == strides
-    assert all(torch.equal(tensor, state[name]) for name, tensor in model.state_dict().items())
+    assert all(torch.equal(tensor, state[name]) for name, tensor in model.backbone.state_dict().items())
 
 
 @pytest.mark.parametrize(
@@ -159,12 +159,10 @@ def test_a_folder_of_other_inputs_is_refused_and_the_field_is_named(
 ) -> None:
     directory = copy_of(finished, tmp_path)
     before = features(directory)
-    with pytest.raises(
-        FeatureCacheError, match=r"manifest\.json: .*other inputs \(views differ\); use another"
-    ):
+    with pytest.raises(FeatureCacheError, match=r"manifest\.json: .*inputs \(views differ\); use another"):
         build(images, tmp_path, Views(crops=1, degraded=1, seed=4), directory=directory)
-    with pytest.raises(FeatureCacheError, match=r"other inputs \(backbone, backbone_sha256 differ\)"):
-        build(images, tmp_path, model=tiny_model("test_convnext", stage_indices=None), directory=directory)
+    with pytest.raises(FeatureCacheError, match=r"\(backbone, backbone_sha256, stages differ\)"):
+        build(images, tmp_path, model=tiny_model("test_convnext"), directory=directory)
     changed = Path(shutil.copytree(images, tmp_path / "images"))
     draw_image(999).save(changed / "0003.png")
     with pytest.raises(FeatureCacheError, match=r"other inputs \(images_sha256 differ\)"):
@@ -202,6 +200,7 @@ def test_a_flipped_byte_is_found_and_its_block_built_again(
 @pytest.mark.parametrize(
     "tear",
     [lambda text: text[:-9], lambda text: text[:-1], lambda text: text + "null\n3\n\0\0{", lambda _: ""],
+    ids=["half a line", "no line end", "garbage", "empty"],
 )
 def test_a_torn_journal_costs_only_the_torn_line(
     images: Path, finished: Path, tmp_path: Path, tear: Any
@@ -287,8 +286,7 @@ def test_a_backbone_whose_logits_cannot_be_cached_is_refused(images: Path, tmp_p
 
 
 def start(code: str, *arguments: object) -> subprocess.Popen[str]:
-    script = SCRIPT.format(tests=str(TESTS)) + code
-    command = [sys.executable, "-W", "ignore", "-c", script, *map(str, arguments)]
+    command = [sys.executable, "-W", "ignore", "-c", PREAMBLE + code, *map(str, arguments)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
@@ -314,10 +312,10 @@ build(Path(sys.argv[1]), Path(sys.argv[2]))
 def test_a_kill_at_any_moment_loses_nothing_and_doubles_nothing(
     images: Path, finished: Path, tmp_path: Path
 ) -> None:
-    """Real SIGKILLs at random moments until one run gets through; the bytes are those of an unbroken build."""
+    """Real SIGKILLs at random moments, then one run to the end: the bytes are those of an unbroken build."""
     generator = random.Random(os.getpid())
     kills = 0
-    for _ in range(4):
+    for _ in range(3):
         process = start(SLOW_BUILD, images, tmp_path)
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
@@ -328,20 +326,18 @@ def test_a_kill_at_any_moment_loses_nothing_and_doubles_nothing(
     assert kills > 0
     directory = build(images, tmp_path).directory
     assert features(directory) == features(finished)
-    assert noted_blocks(directory) == list(range(4)) or len(noted_blocks(directory)) <= 4 + kills
+    assert noted_blocks(directory) == [0, 1, 2, 3]
 
 
 MEMORY = """
 import resource
-model, start = tiny_model(), None
-for images in sys.argv[2:]:
-    build(Path(images), Path(sys.argv[1]), model=model)
+build(Path(sys.argv[2]), Path(sys.argv[1]), processor=processor(112))
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
 """
 
 
 def test_memory_does_not_grow_with_the_number_of_images(tmp_path: Path) -> None:
-    """The pixels of the larger set would need 110 MiB more, its inputs 190 MiB more."""
+    """Held in memory, the inputs of 576 more images would take 248 MiB."""
     few = write_images(tmp_path / "few", 64)
     many = Path(shutil.copytree(few, tmp_path / "many"))
     for i in range(64, 640):
@@ -385,13 +381,10 @@ print(accelerator.num_processes, cache.pooled.shape, float(cache.pooled.sum()))
 
 def test_two_processes_give_the_same_cache_as_one(images: Path, finished: Path, tmp_path: Path) -> None:
     script = tmp_path / "script.py"
-    script.write_text(SCRIPT.format(tests=str(TESTS)) + TWO_PROCESSES)
-    command = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2"]
+    script.write_text(PREAMBLE + TWO_PROCESSES)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     run = subprocess.run(
-        [*command, "--num_machines", "1", script, images, tmp_path / "root"],
-        capture_output=True,
-        text=True,
-        timeout=300,
+        [*command, script, images, tmp_path / "root"], capture_output=True, text=True, timeout=300
     )
     assert run.returncode == 0, run.stderr
     lines = run.stdout.splitlines()
