@@ -4,26 +4,28 @@
 
 Trains the paper's head (MLP D-512-512-1, batches of 128) on the pre-logits of tf_efficientnet_lite0, 224 px:
 
-- cached: `fit_head` on a cache that `build_feature_cache` made;
-- forward: the frozen backbone runs for every batch (frozen graph, channels_last, fastest micro-batch);
-- joint: forward and backward of backbone and head (channels_last, fastest micro-batch).
+- from the feature cache: `fit_head` on a cache that `build_feature_cache` made;
+- forward pass each step: the frozen backbone runs for every batch (frozen graph, channels_last);
+- joint training: forward and backward of backbone and head (channels_last).
 
-Decoding is left out of all three. The gain is given without the pass that builds the cache and with it, over
-1 to 100 passes, decoding left out and counted. Beside the cache stands what a user would write instead: a
-DataLoader over an HDF5 file, as the paper's authors keep their features, or over the same rows in memory.
+The last two use the micro-batch that is fastest for them, and decoding is left out of all three. The gain is
+given without the pass that builds the cache and with it, over 1 to 100 passes, decoding left out and counted.
+Beside the cache stands what a user would write instead: a DataLoader over an HDF5 file, as the paper's authors
+keep their features, or over the same rows in memory.
 
-Rounds alternate between the contenders, so that a busy machine slows all alike; medians and ranges over rounds
-are printed and, but for --quick, written to benchmarks/results/feature_cache.json. Images are generated, since
-their content does not matter here. Needs h5py. About three minutes on two cores.
+Rounds alternate between the contenders, so that a busy machine slows all alike; medians and ranges over
+rounds are printed and, but for --quick, written to benchmarks/results/feature_cache.json. Images are
+generated, since their content does not matter here. Needs h5py. About three minutes on two cores.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -46,11 +48,14 @@ from hub_models.training.feature_cache import build_feature_cache
 from hub_models.training.targets import make_targets
 from hub_models.training.views import ViewMaker, Views
 
-RESULTS = Path(__file__).parent / "results" / "feature_cache.json"
+ROOT = Path(__file__).parent.parent
+RESULTS = ROOT / "benchmarks" / "results" / "feature_cache.json"
 BACKBONE = "tf_efficientnet_lite0"
 MICRO_BATCHES = (16, 32, 64)
 TRAINING_PASSES = 6  # of one timing of cached training; the default of a recipe
 PASSES = (1, 6, 20, 100)
+CACHED, FORWARD, JOINT = "from the feature cache", "forward pass each step", "joint training"
+CACHE_PASS, DECODING, READ = "cache pass without decoding", "decoding and cropping", "read: feature cache"
 
 
 @dataclass(frozen=True)
@@ -101,20 +106,18 @@ def prepare(size: Size, folder: Path) -> tuple[dict[str, Contender], float]:
     contenders.write_hdf5(hdf5, cache.pooled)
     from_hdf5, from_memory = contenders.hdf5_loader(hdf5, target), contenders.memory_loader(hdf5, target)
     work = {
-        "cached": contenders.cached(model, cache, target, TRAINING_PASSES),
-        "forward": fastest(
-            lambda b: contenders.forward_each_step(model.backbone, pixels, truth, b, batches=2)
-        ),
-        "joint": fastest(lambda b: contenders.joint(model.backbone, pixels, truth, b)),
-        "cache pass": contenders.cache_pass(model, pixels, MICRO_BATCHES[0]),
-        "decoding": contenders.decode(SubsetSource(photos, range(min(64, len(photos)))), maker),
-        "HDF5, DataLoader": contenders.train_from_loader(from_hdf5),
-        "memory, DataLoader": contenders.train_from_loader(from_memory),
-        "read: cache": contenders.read_cache(model, cache),
-        "read: HDF5, DataLoader": contenders.read_loader(from_hdf5),
-        "read: memory, DataLoader": contenders.read_loader(from_memory),
+        CACHED: contenders.cached(model, cache, target, TRAINING_PASSES),
+        FORWARD: fastest(lambda b: contenders.forward_each_step(model.backbone, pixels, truth, b, batches=2)),
+        JOINT: fastest(lambda b: contenders.joint(model.backbone, pixels, truth, b)),
+        "HDF5 file, DataLoader": contenders.train_from_loader(from_hdf5),
+        "tensors in memory, DataLoader": contenders.train_from_loader(from_memory),
+        CACHE_PASS: contenders.cache_pass(model, pixels),
+        DECODING: contenders.decode(SubsetSource(photos, range(min(64, len(photos)))), maker),
+        READ: contenders.read_cache(model, cache),
+        "read: HDF5 file, DataLoader": contenders.read_loader(from_hdf5),
+        "read: tensors in memory, DataLoader": contenders.read_loader(from_memory),
     }
-    for name in work.keys() - {"forward", "joint"}:
+    for name in work.keys() - {FORWARD, JOINT}:
         work[name]()
     return work, building
 
@@ -143,40 +146,48 @@ def measure(work: dict[str, Contender], rounds: int) -> dict[str, list[float]]:
     return rates
 
 
-def gains(rates: dict[str, list[float]], building: float) -> list[dict[str, Any]]:
-    """How many times faster cached training is, paired within each round.
+def row(name: str, values: list[float], reference: list[float] | None = None) -> dict[str, Any]:
+    """Median and range over rounds; ``ratio``: how many times faster the reference is, paired within rounds."""
+    ratio = np.array(reference) / np.array(values) if reference else None
+    return {
+        "name": name,
+        "samples_per_second": _four_digits(np.median(values)),
+        "low": _four_digits(min(values)),
+        "high": _four_digits(max(values)),
+        "ratio": None if ratio is None else _four_digits(np.median(ratio)),
+        "ratio_low": None if ratio is None else _four_digits(ratio.min()),
+        "ratio_high": None if ratio is None else _four_digits(ratio.max()),
+        "rounds": len(values),
+    }
 
-    With ``passes``, the pass that builds the cache counts too; with ``decoding`` also that every pass of the
-    others decodes its images, and building the cache decodes them once.
+
+def with_building(rates: dict[str, list[float]], building: float) -> list[dict[str, Any]]:
+    """How many times faster cached training is if the pass that builds the cache counts too, medians.
+
+    With ``decoding``, every pass of the others decodes its images, and building the cache decodes them once.
     """
     seconds = {name: 1 / np.array(values) for name, values in rates.items()}
     lines = []
-    for other in ("forward", "joint"):
-        name = f"cached / {other}"
-        lines.append(figure(name, "times", seconds[other] / seconds["cached"]))
+    for decoding in (False, True):
+        once = 1 / building if decoding else seconds[CACHE_PASS]
+        each = seconds[DECODING] if decoding else 0.0
         for passes in PASSES:
-            with_building = seconds["cache pass"] + passes * seconds["cached"]
-            gain = passes * seconds[other] / with_building
-            lines.append(figure(name, "times", gain) | {"passes": passes, "decoding": False})
-            with_decoding = 1 / building + passes * seconds["cached"]
-            gain = passes * (seconds[other] + seconds["decoding"]) / with_decoding
-            lines.append(figure(name, "times", gain) | {"passes": passes, "decoding": True})
+            gain = {
+                key: passes * (seconds[other] + each) / (once + passes * seconds[CACHED])
+                for key, other in (("forward", FORWARD), ("joint", JOINT))
+            }
+            medians = {key: _four_digits(np.median(values)) for key, values in gain.items()}
+            lines.append({"passes": passes, "decoding": decoding, **medians})
     return lines
-
-
-def figure(name: str, unit: str, values: Sequence[float] | np.ndarray) -> dict[str, Any]:
-    """One line: the median and the range over rounds, four digits each."""
-    spread = {"value": np.median(values), "low": min(values), "high": max(values)}
-    rounded = {key: float(f"{value:.4g}") for key, value in spread.items()}
-    return {"name": name, "unit": unit, **rounded, "rounds": len(values)}
 
 
 def run(size: Size) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="feature-cache-") as folder:
         work, building = prepare(size, Path(folder))
         rates = measure(work, size.rounds)
-    figures = [figure(name, "samples/s", values) for name, values in rates.items()]
-    figures += [figure("building", "samples/s", [building]), *gains(rates, building)]
+    readers = [name for name in rates if name.startswith("read")]
+    parts = (CACHE_PASS, DECODING)
+    trainers = [name for name in rates if name not in (*readers, *parts)]
     return {
         "machine": hardware(),
         "versions": {name: version(name) for name in ("torch", "timm", "numpy", "h5py", "hub-models")},
@@ -184,36 +195,55 @@ def run(size: Size) -> dict[str, Any]:
         "backbone": BACKBONE,
         "batch": BATCH,
         "cached_views": size.images * size.views,
-        "figures": figures,
+        "rows": [row(name, rates[name], None if name == CACHED else rates[CACHED]) for name in trainers],
+        "reading": [row(name, rates[name], None if name == READ else rates[READ]) for name in readers],
+        "parts": [*(row(name, rates[name]) for name in parts), row("building the cache, all in", [building])],
+        "with_building": with_building(rates, building),
     }
 
 
 def print_report(report: dict[str, Any]) -> None:
-    figures = report["figures"]
-    rates = [f for f in figures if f["unit"] == "samples/s"]
     print(f"{report['backbone']}, batches of {report['batch']}, {report['machine']}")
-    for title, lines in (
-        ("Training, and what it needs", [f for f in rates if not f["name"].startswith("read")]),
-        ("Reading rows in random order", [f for f in rates if f["name"].startswith("read")]),
-        ("Cached training is faster by", [f for f in figures if f["unit"] == "times" and "passes" not in f]),
+    for key, title in (
+        ("rows", "Training the head"),
+        ("reading", "Reading cached rows in random order"),
+        ("parts", "What building the cache takes"),
     ):
-        unit = lines[0]["unit"]
-        rows = [
-            {"": f["name"], unit: f"{f['value']:,.5g}", "range": f"{f['low']:,.5g} - {f['high']:,.5g}"}
-            for f in lines
+        table = [
+            {
+                "": line["name"],
+                "samples/s": f"{line['samples_per_second']:,.5g}",
+                "range": f"{line['low']:,.5g} - {line['high']:,.5g}",
+            }
+            for line in report[key]
         ]
-        print_table(rows, title=title)
-    counted = [f for f in figures if "passes" in f]
-    rows = [
-        {"passes": str(passes)}
-        | {
-            f["name"] + (", decoding counted" if f["decoding"] else ""): f"{f['value']:,.3g}"
-            for f in counted
-            if f["passes"] == passes
-        }
-        for passes in PASSES
+        if key != "parts":
+            for cells, line in zip(table, report[key], strict=True):
+                ratio = (line["ratio"], line["ratio_low"], line["ratio_high"])
+                cells["cache is faster by"] = (
+                    "" if None in ratio else "{:,.4g}x ({:,.4g} - {:,.4g})".format(*ratio)
+                )
+        print_table(table, title=title)
+    table = [
+        {"passes": str(line["passes"]), "decoding": "counted" if line["decoding"] else "left out"}
+        | {f"than {key}": f"{line[key]:,.3g}x" for key in ("forward", "joint")}
+        for line in report["with_building"]
     ]
-    print_table(rows, title="The same with the pass that builds the cache, times")
+    print_table(table, title="Cached training with the pass that builds the cache is faster")
+
+
+def as_text(report: dict[str, Any]) -> str:
+    """JSON with one line for each figure, for readable diffs."""
+    lists = {key: value for key, value in report.items() if isinstance(value, list)}
+    text = json.dumps(report | {key: f"@{key}" for key in lists}, indent=2)
+    for key, lines in lists.items():
+        body = ",\n".join(f"    {json.dumps(line)}" for line in lines)
+        text = text.replace(f'"@{key}"', f"[\n{body}\n  ]")
+    return text + "\n"
+
+
+def _four_digits(value: float) -> float:
+    return float(f"{value:.4g}")
 
 
 def main() -> None:
@@ -229,9 +259,8 @@ def main() -> None:
     else:
         print_report(report)
     if not arguments.quick:
-        figures = ",\n    ".join(json.dumps(line) for line in report["figures"])  # one line each, for diffs
-        head = json.dumps({k: v for k, v in report.items() if k != "figures"}, indent=2)
-        write_text(RESULTS, f'{head[:-2]},\n  "figures": [\n    {figures}\n  ]\n}}\n')
+        write_text(RESULTS, as_text(report))
+        print(f"wrote {RESULTS.relative_to(ROOT)}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from hub_models.image_features import classify
 from hub_models.image_sources import ImageSource, read_source_image
 from hub_models.modeling_image_uncertainty import ImageUncertaintyModel
 from hub_models.training.feature_cache import FeatureCache
+from hub_models.training.feature_graph import FeatureGraph
 from hub_models.training.fit import CachedInputs, fit_head
 from hub_models.training.losses import order_loss
 from hub_models.training.recipe import TrainingRecipe
@@ -84,16 +85,10 @@ def joint(backbone: nn.Module, pixels: Tensor, labels: Tensor, micro_batch: int)
     return work
 
 
-def cache_pass(model: ImageUncertaintyModel, pixels: Tensor, micro_batch: int) -> Contender:
+def cache_pass(model: ImageUncertaintyModel, pixels: Tensor) -> Contender:
     """What `build_feature_cache` runs for every view, decoding and writing left out."""
-    frozen = _PooledAndStages(copy.deepcopy(model)).eval().to(memory_format=torch.channels_last)
-    graph = frozen_graph(frozen, pixels[:micro_batch])
-
-    @torch.inference_mode()
-    def work() -> int:
-        return sum(len(graph(part)[0]) for part in pixels.split(micro_batch))
-
-    return work
+    graph = FeatureGraph(model, pixels.device)
+    return lambda: len(graph(pixels)["pooled"])
 
 
 def decode(source: ImageSource, maker: ViewMaker) -> Contender:
@@ -161,15 +156,6 @@ def read_loader(loader: DataLoader) -> Contender:
 
 def train_from_loader(loader: DataLoader) -> Contender:
     return lambda: _train_head(loader)
-
-
-class _PooledAndStages(nn.Module):
-    def __init__(self, model: ImageUncertaintyModel) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        return self.model.extract(pixels)[:2]
 
 
 class _PooledAndLogits(nn.Module):

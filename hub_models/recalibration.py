@@ -20,7 +20,7 @@ from .manifest import MANIFEST, read_manifest, write_manifest
 from .modeling_image_uncertainty import ImageUncertaintyModel
 from .prediction import Skipped, stream_features
 from .progress import progress_bar
-from .repository import _replace_folder, load_strictly
+from .repository import replace_folder, load_strictly
 
 #: More images do not make the 513 stored quantiles better, but their features would fill the memory.
 MAX_IMAGES = 10_000
@@ -105,7 +105,7 @@ def save_recalibrated(model: ImageUncertaintyModel, original: Path, target: Path
     }
     config = json.loads((original / CONFIG).read_text(encoding="utf-8"))
     config |= {"reference_name": model.config.reference_name, "reference_size": model.config.reference_size}
-    with _replace_folder(target) as folder:
+    with replace_folder(target) as folder:
         for path in original.iterdir():
             if path.is_file() and path.name not in (CONFIG, GOLDEN, MANIFEST, WEIGHTS):
                 shutil.copyfile(path, folder / path.name)

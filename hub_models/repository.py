@@ -46,7 +46,7 @@ def assemble(checkpoint: CheckpointFolder, target: Path, documents: Mapping[str,
             tensors do not fit the configuration, ``target`` holds something else, or it cannot be written.
     """
     family = checkpoint.family
-    with _replace_folder(target) as folder:
+    with replace_folder(target) as folder:
         _write_json(folder / CONFIG, _published_config(checkpoint, family))
         _write_weights(folder / WEIGHTS, checkpoint)
         image_processor(checkpoint.config["backbone"]).save_pretrained(folder)
@@ -157,7 +157,7 @@ def _quiet() -> Iterator[None]:
 
 
 @contextmanager
-def _replace_folder(target: Path) -> Iterator[Path]:
+def replace_folder(target: Path) -> Iterator[Path]:
     """Give an empty folder beside ``target``; put it in place of ``target`` if the block succeeds."""
     if target.exists() and not (target / MANIFEST).is_file():
         raise CheckpointError(
