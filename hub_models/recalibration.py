@@ -20,7 +20,7 @@ from .manifest import MANIFEST, read_manifest, write_manifest
 from .modeling_image_uncertainty import ImageUncertaintyModel
 from .prediction import Skipped, stream_features
 from .progress import progress_bar
-from .repository import replace_folder, load_strictly
+from .repository import load_strictly, replace_folder
 
 #: More images do not make the 513 stored quantiles better, but their features would fill the memory.
 MAX_IMAGES = 10_000

@@ -189,7 +189,7 @@ def test_the_image_processor_reproduces_timms_eval_transform(backbone: str) -> N
         margins = [length - side for length, side in zip(scaled.size[::-1], sides, strict=True)]
         expected = theirs(photo)
         if any(round(margin / 2) != margin // 2 for margin in margins):
-            # Torchvision rounds half an odd margin to even, transformers down: one pixel apart, else the same.
+            # Torchvision rounds half an odd margin to even, transformers down: all else is the same.
             top, left = (margin // 2 for margin in margins)
             expected = scaled.crop((left, top, left + sides[1], top + sides[0]))
             for step in rest:

@@ -7,7 +7,7 @@ import sys
 import typer
 
 from ..errors import HubModelsError
-from . import demo, publish, retrieve, train, zoo
+from . import convert, demo, publish, retrieve, train, zoo
 
 app = typer.Typer(
     help="A model zoo for trustworthy machine learning: list, load, evaluate, train, retrieve, export.",
@@ -15,7 +15,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for module in (zoo, retrieve, train, publish, demo):
+for module in (zoo, retrieve, train, publish, convert, demo):
     for name, command in module.COMMANDS.items():
         app.command(name)(command)
 

@@ -17,7 +17,7 @@ from ..atomic import file_sha256
 from ..backbones import eval_transform, image_processor
 from ..errors import CheckpointError
 from ..manifest import write_manifest
-from ..repository import _replace_folder, load_strictly
+from ..repository import load_strictly, replace_folder
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -67,7 +67,7 @@ def convert_authors_checkpoint(path: Path, backbone: str, out: Path, sha256: str
     for ours, theirs in names.items():
         tensors[ours].copy_(state[theirs])
     model.reference.location.fill_(-math.log(scaler))  # the default is log(uncertainty) - location
-    with _replace_folder(out) as folder:
+    with replace_folder(out) as folder:
         model.save_pretrained(folder)
         image_processor(backbone).save_pretrained(folder)
         write_manifest(folder, {"source": path.name, "source_sha256": sha256.lower()})

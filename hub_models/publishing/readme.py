@@ -76,12 +76,20 @@ def models_table(results: dict[str, list[Result]]) -> str:
 
 
 def cost_table(benchmark: dict[str, Any]) -> str:
-    """Samples per second of head training, and how much faster the cache makes it."""
-    rows = [["training of the head", "samples/s", "cached is faster by"]]
+    """Samples per second of head training, and how much faster the cache makes it, without and with its cost."""
+    rows = [["training of the head", "samples/s", "the cache is faster by"]]
     for row in benchmark["rows"]:
-        ratio = "" if row["ratio"] is None else f"{row['ratio']:.1f}x"
+        ratio = (
+            ""
+            if row["ratio"] is None
+            else f"{row['ratio']:.1f}x ({row['ratio_low']:.1f} - {row['ratio_high']:.1f})"
+        )
         rows.append([row["name"], f"{row['samples_per_second']:,.0f}", ratio])
-    return _markdown(rows)
+    built = [["passes over the cache, building it counted in", "than forward passes", "than joint training"]]
+    for row in benchmark["with_building"]:
+        if not row["decoding"]:
+            built.append([str(row["passes"]), f"{row['forward']:.1f}x", f"{row['joint']:.1f}x"])
+    return f"{_markdown(rows)}\n\n{_markdown(built)}"
 
 
 def conflict_table(lines: Sequence[dict[str, Any]]) -> str:

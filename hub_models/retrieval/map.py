@@ -96,7 +96,7 @@ def _positions(embeddings: np.ndarray, seed: int) -> np.ndarray:
     try:
         from sklearn.decomposition import PCA
         from sklearn.manifold import TSNE
-        from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+        from threadpoolctl import threadpool_limits
     except ImportError as error:
         raise MissingExtraError("maps need scikit-learn; pip install 'hub-models[plots]'") from error
 

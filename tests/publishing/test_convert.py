@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import itertools
 import os
 import pickle
 import subprocess
@@ -33,7 +34,7 @@ def released(width: int = 512, depth: int = 2, backbone: str = BACKBONE) -> dict
     model = timm.create_model(backbone, pretrained=False, num_classes=CLASSES)
     state = OrderedDict((f"model.{key}", value) for key, value in model.state_dict().items())
     sizes = [model.num_features] + [width] * depth + [1]
-    for layer, (fan_in, fan_out) in enumerate(zip(sizes, sizes[1:], strict=False)):
+    for layer, (fan_in, fan_out) in enumerate(itertools.pairwise(sizes)):
         state[f"unc_module.unc_module.{2 * layer}.weight"] = torch.randn(fan_out, fan_in) / fan_in**0.5
         state[f"unc_module.unc_module.{2 * layer}.bias"] = torch.randn(fan_out)
     return state
@@ -99,9 +100,10 @@ def test_the_converted_model_computes_what_the_released_code_does(wrap: Any, tmp
     assert output.uncertainty_percentile.isnan().all()
 
 
-@pytest.mark.parametrize("scaler", [torch.tensor(0.25), torch.tensor([0.25]), 0.25])
-@pytest.mark.parametrize("key", ["unc_scaler", "unc_module.unc_scaler"])
-def test_the_scaler_becomes_part_of_the_default(scaler: Any, key: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("key", "scaler"), [("unc_scaler", 0.25), ("unc_module.unc_scaler", torch.tensor([0.25]))]
+)
+def test_the_scaler_becomes_part_of_the_default(key: str, scaler: Any, tmp_path: Path) -> None:
     state = released(width=16, depth=1)
     model = hub_models.load(convert({**state, key: scaler}, tmp_path))
     pixels = torch.randn(2, 3, 224, 224)
@@ -148,6 +150,7 @@ class Boom:
         return os.system, ("touch pwned",)
 
 
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 def test_a_pickled_object_is_refused_and_never_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     path = tmp_path / "evil.pth.tar"

@@ -1,14 +1,7 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import os
-import random
 import shutil
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -16,80 +9,21 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from transformers import CLIPImageProcessor
 
-from hub_models.configuration_image_uncertainty import ImageUncertaintyConfig
 from hub_models.errors import BackboneError, FeatureCacheError
 from hub_models.image_sources import FolderSource, read_source_image
-from hub_models.modeling_image_uncertainty import ImageUncertaintyModel
-from hub_models.training.feature_cache import BLOCK_IMAGES, FeatureCache, build_feature_cache
+from hub_models.locking import only_process
+from hub_models.training.feature_cache import BLOCK_IMAGES, build_feature_cache
 from hub_models.training.views import ViewMaker, Views
 
 from ..generated_images import draw_image, write_images
+from .tiny_caches import IMAGES, VIEWS, build, features, processor, tiny_model
 
-REPOSITORY = Path(__file__).parents[2]
-VIEWS = Views(crops=1, degraded=1, seed=3)
-IMAGES = 3 * BLOCK_IMAGES + 5
-
-#: How every process that these tests start begins.
-PREAMBLE = f"""
-import sys
-from pathlib import Path
-import torch
-torch.set_num_threads(1)
-sys.path.insert(0, {str(REPOSITORY)!r})
-from tests.training.test_feature_cache import build, processor
-"""
-
-
-def tiny_model(backbone: str = "test_efficientnet", **fields: Any) -> ImageUncertaintyModel:
-    torch.manual_seed(0)
-    return ImageUncertaintyModel(ImageUncertaintyConfig(backbone=backbone, **fields)).eval()
-
-
-def processor(side: int = 32) -> CLIPImageProcessor:
-    return CLIPImageProcessor(size={"shortest_edge": side}, crop_size={"height": side, "width": side})
-
-
-def build(images: Path, root: Path, views: Views = VIEWS, **options: Any) -> FeatureCache:
-    model, maker = options.pop("model", None) or tiny_model(), options.pop("processor", None) or processor()
-    return build_feature_cache(
-        model, maker, FolderSource(images), views, root, show_progress=False, **options
-    )
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Any:
-    """The order of additions, and so the last bit, depends on the number of threads."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-@pytest.fixture(scope="module")
-def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_images(tmp_path_factory.mktemp("images"), IMAGES)
-
-
-@pytest.fixture(scope="module")
-def finished(images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a cache that was built without interruption. Read only."""
-    torch.set_num_threads(1)
-    return build(images, tmp_path_factory.mktemp("root")).directory
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def copy_of(finished: Path, target: Path) -> Path:
     return Path(shutil.copytree(finished, target / finished.name))
-
-
-def features(directory: Path) -> bytes:
-    return (directory / "features.safetensors").read_bytes()
-
-
-def noted_blocks(directory: Path) -> list[int]:
-    lines = [line for journal in directory.glob("done-*.jsonl") for line in journal.read_text().splitlines()]
-    return sorted(json.loads(line)["block"] for line in lines if line.endswith("}"))
 
 
 @torch.inference_mode()
@@ -218,8 +152,6 @@ def test_a_torn_journal_costs_only_the_torn_line(
 
 
 def test_a_second_process_in_the_same_cache_is_refused(images: Path, finished: Path, tmp_path: Path) -> None:
-    from hub_models.locking import only_process
-
     directory = copy_of(finished, tmp_path)
     with (
         only_process(directory / "lock-0", AssertionError()),
@@ -283,116 +215,3 @@ def test_a_backbone_whose_logits_cannot_be_cached_is_refused(images: Path, tmp_p
         build(images, tmp_path, model=model)
     model = tiny_model("deit_tiny_distilled_patch16_224", num_classes=0, **fields)
     assert build(images, tmp_path, Views(), model=model).pooled.shape == (IMAGES, 1, 192)
-
-
-def start(code: str, *arguments: object) -> subprocess.Popen[str]:
-    command = [sys.executable, "-W", "ignore", "-c", PREAMBLE + code, *map(str, arguments)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-
-def output_of(process: subprocess.Popen[str]) -> str:
-    output, errors = process.communicate(timeout=300)
-    assert process.returncode == 0, errors
-    return output
-
-
-SLOW_BUILD = """
-import time
-import hub_models.training.feature_cache as module
-real = module.ViewMaker.make
-def slow_make(self, *arguments):
-    time.sleep(0.002)
-    return real(self, *arguments)
-module.ViewMaker.make = slow_make
-print("ready", flush=True)
-build(Path(sys.argv[1]), Path(sys.argv[2]))
-"""
-
-
-def test_a_kill_at_any_moment_loses_nothing_and_doubles_nothing(
-    images: Path, finished: Path, tmp_path: Path
-) -> None:
-    """Real SIGKILLs at random moments, then one run to the end: the bytes are those of an unbroken build."""
-    generator = random.Random(os.getpid())
-    kills = 0
-    for _ in range(3):
-        process = start(SLOW_BUILD, images, tmp_path)
-        assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
-        time.sleep(generator.uniform(0.05, 0.6))
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
-        kills += process.returncode == -signal.SIGKILL
-    assert kills > 0
-    directory = build(images, tmp_path).directory
-    assert features(directory) == features(finished)
-    assert noted_blocks(directory) == [0, 1, 2, 3]
-
-
-MEMORY = """
-import resource
-build(Path(sys.argv[2]), Path(sys.argv[1]), processor=processor(112))
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
-"""
-
-
-def test_memory_does_not_grow_with_the_number_of_images(tmp_path: Path) -> None:
-    """Held in memory, the inputs of 576 more images would take 248 MiB."""
-    few = write_images(tmp_path / "few", 64)
-    many = Path(shutil.copytree(few, tmp_path / "many"))
-    for i in range(64, 640):
-        os.link(few / f"{i % 64:04d}.png", many / f"{i:04d}.png")
-    small = int(output_of(start(MEMORY, tmp_path / "a", few)))
-    large = int(output_of(start(MEMORY, tmp_path / "b", many)))
-    assert large - small < 60
-
-
-FULL_DISK = """
-import resource
-from hub_models.errors import FeatureCacheError
-resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[3]), int(sys.argv[3])))
-try:
-    build(Path(sys.argv[1]), Path(sys.argv[2]))
-except FeatureCacheError as error:
-    print(error)
-"""
-
-
-@pytest.mark.parametrize(
-    ("limit", "message"), [(100, "root: cannot be written"), (50_000, "features.safetensors: cannot hold")]
-)
-def test_a_full_disk_is_a_typed_error_and_the_build_goes_on_when_there_is_space(
-    images: Path, finished: Path, tmp_path: Path, limit: int, message: str
-) -> None:
-    root = tmp_path / "root"
-    output = output_of(start(FULL_DISK, images, root, limit))
-    assert message in output
-    assert "free some space or set HUB_MODELS_CACHE" in output
-    assert features(build(images, root).directory) == features(finished)
-
-
-TWO_PROCESSES = """
-from accelerate import Accelerator
-accelerator = Accelerator(cpu=True)
-cache = build(Path(sys.argv[1]), Path(sys.argv[2]), accelerator=accelerator)
-print(accelerator.num_processes, cache.pooled.shape, float(cache.pooled.sum()))
-"""
-
-
-def test_two_processes_give_the_same_cache_as_one(images: Path, finished: Path, tmp_path: Path) -> None:
-    script = tmp_path / "script.py"
-    script.write_text(PREAMBLE + TWO_PROCESSES)
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    run = subprocess.run(
-        [*command, script, images, tmp_path / "root"], capture_output=True, text=True, timeout=300
-    )
-    assert run.returncode == 0, run.stderr
-    lines = run.stdout.splitlines()
-    assert len(lines) == 2
-    assert lines[0] == lines[1]
-    assert lines[0].startswith(f"2 ({IMAGES}, 3, 256)")
-    (directory,) = (path for path in (tmp_path / "root").iterdir() if path.is_dir())
-    assert directory.name == finished.name
-    assert features(directory) == features(finished)
-    assert noted_blocks(directory) == [0, 1, 2, 3]
-    assert len(list(directory.glob("done-*.jsonl"))) == 2
