@@ -44,8 +44,10 @@ FIGURES = {
 
 
 def read_outs_table(results: Sequence[Result], seed: int) -> str:
-    """One model: every figure under every read-out, with its 95 % interval."""
-    figures = {(r.task, r.metric, r.read_out): r for r in results if r.seed == seed}
+    """The default model: every figure under every read-out, with its 95 % interval."""
+    figures = {
+        (r.task, r.metric, r.read_out): r for r in results if r.seed == seed and r.model == DEFAULT_MODEL
+    }
     rows = [["", *COLUMNS.values()]]
     for (task, metric), label in FIGURES.items():
         rows.append([label, *(_cell(figures.get((task, metric, read_out))) for read_out in COLUMNS)])
@@ -65,13 +67,29 @@ def models_table(results: dict[str, list[Result]]) -> str:
     rows = [["", *results]]
     for key, label in chosen.items():
         cells = []
-        for lines in results.values():
-            found = {r.seed: r for r in lines if (r.task, r.metric, r.read_out) == key}
+        for model, lines in results.items():
+            found = {r.seed: r for r in lines if (r.model, r.task, r.metric, r.read_out) == (model, *key)}
             released = _cell(found.get(0))
             values = [r.value for r in found.values()]
             spread = f"; {len(values)} seeds: {statistics.mean(values):.3f} ± {statistics.stdev(values):.3f}"
             cells.append(released + (spread if len(values) > 1 else ""))
         rows.append([label, *cells])
+    return _markdown(rows)
+
+
+def prior_table(results: Sequence[Result]) -> str:
+    """Mistakes on the ten-class ILSVRC photos, trained with and without photos of these classes."""
+    variants = {DEFAULT_MODEL: "with the ten classes", f"{DEFAULT_MODEL}-without-imagenette": "without"}
+    columns = ("error", "transfer", "expected_loss", "entropy", "class_prior")
+    figures = {
+        (r.model, r.read_out): r
+        for r in results
+        if (r.task, r.metric, r.seed) == ("errors-ilsvrc@1", "auroc", 0)
+    }
+    names = [COLUMNS.get(name, "none of the ten") for name in columns]
+    rows = [["mistakes, 500 ILSVRC photos (AUROC), trained", *names]]
+    for model, label in variants.items():
+        rows.append([label, *(_cell(figures.get((model, name))) for name in columns)])
     return _markdown(rows)
 
 
@@ -113,6 +131,7 @@ def sections() -> dict[str, Callable[[], str]]:
     released = {path.parent.name: read_results(path) for path in sorted(CHECKPOINTS.glob("*/results.jsonl"))}
     return {
         "read-outs": lambda: read_outs_table(released[DEFAULT_MODEL], seed=0),
+        "prior": lambda: prior_table(released[DEFAULT_MODEL]),
         "models": lambda: models_table(released),
         "conflict": lambda: conflict_table(
             [json.loads(line) for line in (BENCHMARKS / "gradient_conflict.jsonl").read_text().splitlines()]

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from hub_models.evaluation.bootstrap import Interval
 from hub_models.evaluation.results import Run
-from hub_models.publishing.readme import README, fill, models_table, read_outs_table, sections
+from hub_models.publishing.readme import DEFAULT_MODEL, README, fill, models_table, read_outs_table, sections
 
 
 def test_the_committed_readme_is_what_the_result_files_give() -> None:
@@ -13,7 +13,7 @@ def test_the_committed_readme_is_what_the_result_files_give() -> None:
 
 
 def test_tables_show_value_and_interval_and_leave_gaps_empty() -> None:
-    run = Run(model="m", revision="r", seed=0, command="c")
+    run = Run(model=DEFAULT_MODEL, revision="r", seed=0, command="c")
     result = run.result("cifar10h@1", "spearman", "transfer", Interval(0.1234, 0.1, 0.15, 10))
     table = read_outs_table([result], seed=0)
     assert "0.123 [0.100, 0.150]" in table

@@ -51,6 +51,14 @@ def test_a_finished_cache_is_opened_and_not_built_again(images: Path, finished: 
     assert (finished / "features.safetensors").stat().st_mtime_ns == before
 
 
+def test_building_warns_of_nothing(
+    images: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], recwarn: pytest.WarningsRecorder
+) -> None:
+    build(images, tmp_path)
+    assert capfd.readouterr() == ("", "")
+    assert not recwarn.list
+
+
 def test_the_callers_model_stays_as_it_is(images: Path, tmp_path: Path) -> None:
     model = tiny_model()
     strides = [parameter.stride() for parameter in model.parameters()]
