@@ -69,10 +69,13 @@ def models_table(results: dict[str, list[Result]]) -> str:
         cells = []
         for model, lines in results.items():
             found = {r.seed: r for r in lines if (r.model, r.task, r.metric, r.read_out) == (model, *key)}
-            released = _cell(found.get(0))
             values = [r.value for r in found.values()]
-            spread = f"; {len(values)} seeds: {statistics.mean(values):.3f} ± {statistics.stdev(values):.3f}"
-            cells.append(released + (spread if len(values) > 1 else ""))
+            spread = ""
+            if len(values) > 1:
+                spread = (
+                    f"; {len(values)} seeds: {statistics.mean(values):.3f} ± {statistics.stdev(values):.3f}"
+                )
+            cells.append(_cell(found.get(0)) + spread)
         rows.append([label, *cells])
     return _markdown(rows)
 

@@ -78,4 +78,4 @@ def test_squared_loss_is_the_mean_squared_error():
 
 
 def test_recipes_know_both_losses():
-    assert {"order": order_loss, "l2": squared_loss} == LOSSES
+    assert (LOSSES["order"], LOSSES["l2"]) == (order_loss, squared_loss)

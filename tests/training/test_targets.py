@@ -120,7 +120,7 @@ def test_labels_outside_the_classifier_are_refused(labels: list[int]):
 
 
 def test_a_backbone_without_classifier_has_no_task_loss():
-    with pytest.raises(RecipeError, match="the classifier has 0 classes; .*instance"):
+    with pytest.raises(RecipeError, match=r"the classifier has 0 classes; .*instance"):
         require_labels([0, 1], 0)
 
 
