@@ -25,16 +25,17 @@ from .retrieval.building import build_gallery
 from .retrieval.map import lay_out
 from .retrieval.map_page import save_page
 from .retrieval.map_picture import save_picture
-from .sample_photos import DegradedCopies, sample_photos
+from .sample_photos import DEGRADATIONS, DegradedCopies, sample_photos
 from .zoo import load, load_image_processor
 
 MODEL = "uncertainty-efficientnet-lite0"
 SEED = 0
 #: Abstain from what is more uncertain than this share of the reference photos.
-LEVEL = 0.8
+LEVEL = 0.9
 #: How much of a photo its copies lose; each is cropped, blurred and made noisy at both severities.
 SEVERITIES = {"mild": 0.1, "severe": 1.0}
 PHOTO = "photo"
+DEGRADATION_KINDS = tuple(f"{loss}-{severity}" for loss in DEGRADATIONS for severity in SEVERITIES)
 
 
 @dataclass(frozen=True)

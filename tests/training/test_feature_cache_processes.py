@@ -18,6 +18,13 @@ from .tiny_caches import BLOCKS, IMAGES, PREAMBLE, build, features, noted_blocks
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
+
+def test_building_logs_nothing(images: Path, tmp_path: Path) -> None:
+    """Tracing a whole transformers model would, once in a process."""
+    process = start("build(Path(sys.argv[1]), Path(sys.argv[2]))", images, tmp_path)
+    assert process.communicate(timeout=300) == ("", "")
+
+
 SLOW_BUILD = """
 import time
 import hub_models.training.feature_cache as module
