@@ -28,9 +28,8 @@ if TYPE_CHECKING:
     from transformers import BaseImageProcessor, PreTrainedModel
 
 DIST = Path("dist/hub")
-#: What results.jsonl calls a model's default uncertainty.
-DEFAULT_READ_OUT = "uncertainty"
-HEADLINE_FIGURES = 3
+#: The figure that stands for a model in a list: (task, metric, read-out) of results.jsonl, and its words.
+HEADLINE = ("errors-photos@1", "auroc", "error"), "AUROC for mistakes on photos"
 
 
 @dataclass(frozen=True)
@@ -181,7 +180,9 @@ def _entry(checkpoint: CheckpointFolder) -> ModelEntry:
 
 
 def _headline(checkpoint: CheckpointFolder) -> str | None:
-    """The first figures of the model's default uncertainty; the card has them all."""
-    figures = [line for line in checkpoint.results if line["read_out"] == DEFAULT_READ_OUT]
-    words = [f"{line['task']} {line['metric']} {line['value']:.3f}" for line in figures[:HEADLINE_FIGURES]]
-    return "; ".join(words) or None
+    """One figure with its interval; the card has them all."""
+    figure, words = HEADLINE
+    for line in checkpoint.results:
+        if (line["task"], line["metric"], line["read_out"]) == figure:
+            return f"{words} {line['value']:.3f} [{line['low']:.3f}, {line['high']:.3f}]"
+    return None

@@ -48,18 +48,20 @@ def test_an_entry_tells_what_a_list_needs(released: Path):
     assert entry.headline is None
 
 
-def test_the_headline_is_about_the_default_read_out_of_the_released_seed(released: Path):
+def test_the_headline_is_the_error_read_out_of_the_released_seed(released: Path):
     line = {
         "model": "tiny",
         "seed": 0,
-        "task": "errors@1",
+        "task": "errors-photos@1",
         "metric": "auroc",
-        "read_out": "uncertainty",
+        "read_out": "error",
         "value": 0.8,
+        "low": 0.7,
+        "high": 0.9,
     }
     lines = [line, {**line, "seed": 1, "value": 0.1}, {**line, "read_out": "entropy", "value": 0.7}]
     (released / "results.jsonl").write_text("".join(json.dumps(each) + "\n" for each in lines))
-    assert hub_models.list_models()[0].headline == "errors@1 auroc 0.800"
+    assert hub_models.list_models()[0].headline == "AUROC for mistakes on photos 0.800 [0.700, 0.900]"
 
 
 def test_a_broken_results_file_is_named(released: Path):

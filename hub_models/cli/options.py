@@ -26,7 +26,9 @@ def print_table(rows: Sequence[Mapping[str, Any]], title: str | None = None) -> 
 
     if not rows:
         return
-    table = Table(*rows[0], title=title)
+    table = Table(title=title)
+    for number, header in enumerate(rows[0]):
+        table.add_column(header, no_wrap=number == 0)  # a name must stay whole, to be copied
     for row in rows:
         table.add_row(*(f"{v:.3f}" if isinstance(v, float) else str(v) for v in row.values()))
     Console().print(table)

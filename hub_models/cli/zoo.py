@@ -25,7 +25,7 @@ def _row(entry: zoo.ModelEntry) -> dict[str, str]:
         "name": entry.name,
         "size": f"{entry.size / 1e6:.1f} MB",
         "licence": entry.licence,
-        "default uncertainty": entry.headline or "not evaluated yet",
+        "headline": entry.headline or "not evaluated yet",
     }
 
 

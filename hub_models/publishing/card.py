@@ -24,7 +24,7 @@ TEXT = """\
 
 A frozen `{backbone}` backbone with trained uncertainty read-outs: {read_outs}. For every image it gives
 `uncertainty` (higher = less certain), each read-out in `uncertainties`, and `uncertainty_percentile`, the
-share of the reference images ({reference}) that the model is more certain about.
+share of the reference ({reference}) that the model is more certain about.
 
 ## Use
 
@@ -54,6 +54,7 @@ processor = hub_models.load_image_processor("{name}")
 - A percentile holds for images like the reference. For others (X-rays, drawings, satellite images) store a
   reference of your own; `reference_distance` above 1 warns of such images.
 - The score ranks images. It is not the probability of a mistake.
+- It is no detector of images from elsewhere (out of distribution): unseen kinds of objects need not score higher.
 - It inherits what the backbone was trained on, blind spots included.
 
 ## Licence
@@ -73,7 +74,7 @@ def card(checkpoint: CheckpointFolder) -> str:
         summary=recipe["summary"].strip(),
         backbone=config["backbone"],
         read_outs=", ".join(f"`{name}`" for name in config["read_outs"]),
-        reference=f"{size:,} of {reference}" if size else "none stored yet",
+        reference=f"{size:,} images: {reference}" if size else "none stored yet",
         results=_results_table(checkpoint),
         licence=recipe["licence"],
     )

@@ -18,6 +18,8 @@ BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
 @pytest.fixture
 def benchmark(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    if request.param == "feature_cache":
+        pytest.importorskip("h5py", reason="h5py is not installed")
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     return importlib.import_module(request.param)
 
@@ -25,7 +27,6 @@ def benchmark(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
 @pytest.mark.slow
 @pytest.mark.parametrize("benchmark", ["feature_cache"], indirect=True)
 def test_the_cache_is_measured_against_all_contenders(benchmark: ModuleType, monkeypatch: pytest.MonkeyPatch):
-    pytest.importorskip("h5py")
     monkeypatch.setattr(benchmark, "BATCH", 16)
     monkeypatch.setattr(benchmark.contenders, "BATCH", 16)
     monkeypatch.setattr(benchmark, "MICRO_BATCHES", (8, 16))

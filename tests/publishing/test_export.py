@@ -128,7 +128,7 @@ def test_the_card_says_whose_licence_holds(tiny_repository: Path):
     assert metadata["base_model"] == "timm/test_efficientnet.r160_in1k"
     assert "image-uncertainty" in metadata["tags"]
     assert "The weights: **research-only**" in text
-    assert "64 of noise" in text
+    assert "64 images: noise" in text
     assert "Not evaluated yet." in text
     assert "Apache License" in (tiny_repository / "LICENSE").read_text()
 
