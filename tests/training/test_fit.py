@@ -101,8 +101,11 @@ def test_the_same_seed_gives_the_same_head(model: ImageUncertaintyModel, cache: 
     assert not torch.equal(first["members.0.0.weight"], other["members.0.0.weight"])
 
 
-def test_members_start_and_end_apart(model: ImageUncertaintyModel, cache: FeatureCache):
-    head = fitted(inputs_of(model, cache, "pooled"), TARGET)
+@pytest.mark.parametrize("learning_rate", [0.0, 1e-2])
+def test_members_start_and_end_apart(model: ImageUncertaintyModel, cache: FeatureCache, learning_rate: float):
+    head = UncertaintyHead(cache.pooled.shape[2], width=8, depth=1, members=2)
+    recipe = TrainingRecipe(passes=1, batch_size=6, learning_rate=learning_rate)
+    fit_head(head, inputs_of(model, cache, "pooled"), TARGET, order_loss, recipe, seed=0)
     first, second = (member[0].weight for member in head.members)
     assert not torch.equal(first, second)
 
