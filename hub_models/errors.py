@@ -39,5 +39,17 @@ class EvaluationError(HubModelsError, ValueError):
     """A metric or suite got input for which it has no value."""
 
 
+class FailureTableError(HubModelsError, ValueError):
+    """An FMEA table cannot be read, or says something that no network can hold."""
+
+
+class FailureNetworkError(HubModelsError, ValueError):
+    """A failure network is malformed, or is asked for what it has no answer to."""
+
+
+class DistributionError(HubModelsError, ValueError):
+    """A distribution got a parameter outside its domain."""
+
+
 class MissingExtraError(HubModelsError, ImportError):
     """An optional dependency is not installed; the message gives the pip command."""

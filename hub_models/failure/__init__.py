@@ -1,0 +1,1 @@
+"""Failure networks: FMEA tables read, checked, repaired and turned into a noisy-OR network."""

@@ -1,0 +1,1 @@
+"""SPELL, sparse repellency: diffusion models steered away from protected references, without training."""
