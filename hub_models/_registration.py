@@ -35,6 +35,8 @@ def _register_model(registry: ModuleType, family: Family) -> None:
 
 
 def _register_pipeline(registry: ModuleType, family: Family) -> None:
+    if family.pipeline is None:
+        return
     registry.PIPELINE_REGISTRY.register_pipeline(
         family.task,
         pipeline_class=_published(family.pipeline),
@@ -50,9 +52,7 @@ REGISTRIES: dict[str, Callable[[ModuleType, Family], None]] = {
     "transformers.pipelines": _register_pipeline,
 }
 OUR_MODULES = frozenset(
-    f"{PACKAGE}.{reference.split('.')[0]}"
-    for family in FAMILIES
-    for reference in (family.config, family.model, family.pipeline)
+    f"{PACKAGE}.{reference.split('.')[0]}" for family in FAMILIES for reference in family.references
 )
 
 

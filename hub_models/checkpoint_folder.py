@@ -4,9 +4,9 @@ A folder ``hub_models/checkpoints/<name>/`` of
 
     recipe.toml          what it was made of
     config.json          the model's configuration
-    model.safetensors    everything of the model but ``backbone.*``, float32
+    model.safetensors    everything of the model but a frozen ``backbone.*``, float32
     golden.safetensors   a small input and the model's output for it
-    checksums.json       sha256 of these files and of the backbone's tensors, versions it was trained with
+    checksums.json       sha256 of these files and of a frozen backbone's tensors, versions it was trained with
     results.jsonl        evaluation results, one JSON object a line; grows later, so it has no checksum
 """
 
@@ -25,12 +25,12 @@ from typing import TYPE_CHECKING, Any
 from .atomic import atomic_path, file_sha256, write_text
 from .errors import CheckpointError
 from .families import FAMILIES, Family
+from .golden import golden_tensors
 from .manifest import check_files, read_listing
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-    from .modeling_image_uncertainty import ImageUncertaintyModel
+    from transformers import PreTrainedModel
 
 RECIPE, CONFIG, WEIGHTS, GOLDEN = "recipe.toml", "config.json", "model.safetensors", "golden.safetensors"
 CHECKSUMS, RESULTS = "checksums.json", "results.jsonl"
@@ -38,6 +38,7 @@ CHECKED_FILES = (RECIPE, CONFIG, WEIGHTS, GOLDEN)
 #: Checkpoints are kept in git; backbones are not.
 MAX_BYTES = 10 * 2**20
 BACKBONE_PREFIX = "backbone."
+BACKBONE_FIELDS = ("backbone", "weights")
 VERSIONS_OF = ("hub-models", "safetensors", "timm", "torch", "transformers")
 
 
@@ -72,6 +73,11 @@ class CheckpointFolder:
                 return family
         known = ", ".join(family.task for family in FAMILIES)
         raise CheckpointError(f"{self.path / RECIPE}: task {task!r} is unknown; choose from {known}")
+
+    @property
+    def backbone(self) -> str | None:
+        """The timm architecture of the frozen backbone that the weights leave out; None where nothing is left out."""
+        return self.recipe.get("backbone")
 
     @property
     def config(self) -> dict[str, Any]:
@@ -118,7 +124,7 @@ def open_checkpoint(path: Path) -> CheckpointFolder:
 
 
 def read_recipe(path: Path) -> dict[str, Any]:
-    """The top level of a recipe, with at least name, task, licence, backbone, weights and summary.
+    """The top level of a recipe, with at least name, task, licence and summary; weights where it has a backbone.
 
     Raises:
         CheckpointError: the recipe cannot be read, or one of these fields is missing or not a text.
@@ -129,13 +135,13 @@ def read_recipe(path: Path) -> dict[str, Any]:
         raise CheckpointError(
             f"{path}: not a readable recipe ({error}); see the recipes of other checkpoints"
         ) from error
-    for field in ("name", "task", "licence", "backbone", "weights", "summary"):
+    for field in ("name", "task", "licence", "summary", *(BACKBONE_FIELDS if "backbone" in recipe else ())):
         if not isinstance(recipe.get(field), str):
             raise CheckpointError(f"{path}: field {field!r} is missing or not a text; add it")
     return recipe
 
 
-def save_checkpoint(model: ImageUncertaintyModel, folder: Path, recipe: Path) -> None:
+def save_checkpoint(model: PreTrainedModel, folder: Path, recipe: Path) -> None:
     """Write a trained model in source form; `results.jsonl` and other files in ``folder`` are left alone.
 
     Each file is replaced in one step and the checksums come last, so a kill in between is noticed on opening.
@@ -145,68 +151,42 @@ def save_checkpoint(model: ImageUncertaintyModel, folder: Path, recipe: Path) ->
         recipe: the recipe it was made by; may already lie in ``folder``.
 
     Raises:
-        CheckpointError: the model has no read-out, its trained part is too large for git, or the recipe is
-            incomplete.
+        CheckpointError: the trained part is too large for git, or the recipe is incomplete.
     """
     from safetensors.torch import save_file
 
-    read_recipe(recipe)
-    model = copy.deepcopy(model).float().cpu().eval()
-    state = model.state_dict()
-    heads = {key: value for key, value in state.items() if not key.startswith(BACKBONE_PREFIX)}
-    backbone = {
-        key.removeprefix(BACKBONE_PREFIX): value
-        for key, value in state.items()
-        if key.startswith(BACKBONE_PREFIX)
-    }
+    frozen = BACKBONE_PREFIX if "backbone" in read_recipe(recipe) else None
+    model = copy.deepcopy(model).eval()
+    if frozen:
+        model = model.float()
+    model = model.cpu()
+    trained, backbone = {}, {}
+    for key, value in model.state_dict().items():
+        if frozen and key.startswith(frozen):
+            backbone[key.removeprefix(frozen)] = value
+        else:
+            trained[key] = value
     golden = golden_tensors(model)
-    size = sum(tensor.nbytes for tensors in (heads, golden) for tensor in tensors.values())
+    size = sum(tensor.nbytes for tensors in (trained, golden) for tensor in tensors.values())
     if size > MAX_BYTES:
         raise CheckpointError(
             f"{folder}: {size / 2**20:.1f} MiB of tensors, the limit is {MAX_BYTES >> 20}; "
-            "lower width, depth or members of the read-outs"
+            "make the trained part smaller"
         )
     write_text(folder / RECIPE, recipe.read_text(encoding="utf-8"))
     write_text(folder / CONFIG, model.config.to_json_string())
-    for name, tensors in ((WEIGHTS, heads), (GOLDEN, golden)):
+    for name, tensors in ((WEIGHTS, trained), (GOLDEN, golden)):
         with atomic_path(folder / name) as temporary:
             save_file(
                 {key: value.contiguous() for key, value in tensors.items()}, temporary, {"format": "pt"}
             )
-    checksums = {
+    checksums: dict[str, Any] = {
         "files": {name: file_sha256(folder / name) for name in CHECKED_FILES},
-        "backbone_sha256": tensors_sha256(backbone),
         "trained_with": {name: metadata.version(name) for name in VERSIONS_OF},
     }
+    if frozen:
+        checksums["backbone_sha256"] = tensors_sha256(backbone)
     write_text(folder / CHECKSUMS, json.dumps(checksums, indent=2, sort_keys=True) + "\n")
-
-
-def golden_tensors(model: ImageUncertaintyModel) -> dict[str, Tensor]:
-    """A small input and the model's output for it, to compare with after every way of loading.
-
-    Returns:
-        ``pixel_values`` (2, 3, H, W), smooth noise; ``uncertainty``, ``uncertainty_percentile`` and every
-        ``uncertainties.<name>``, (2,) each; ``pooler_output`` (2, D); with a classifier ``logits`` (2, C).
-
-    Raises:
-        CheckpointError: the model has no read-out.
-    """
-    import torch
-
-    size = model.config.image_size
-    noise = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
-    pixel_values = torch.nn.functional.interpolate(noise, size=(size, size), mode="bicubic")
-    with torch.no_grad():
-        output = model(pixel_values)
-    if output.uncertainty is None:
-        raise CheckpointError(
-            "the model has no read-outs, so there is nothing to save; add one to the recipe"
-        )
-    golden = {"pixel_values": pixel_values}
-    for name in ("uncertainty", "uncertainty_percentile", "pooler_output", "logits"):
-        if getattr(output, name) is not None:
-            golden[name] = getattr(output, name)
-    return golden | {f"uncertainties.{name}": value for name, value in output.uncertainties.items()}
 
 
 def tensors_sha256(tensors: Mapping[str, Tensor]) -> str:

@@ -10,8 +10,11 @@ class Family:
     """Where the published classes of one task live, each as ``module.Class`` below ``hub_models``.
 
     Attributes:
-        task: the name of the transformers pipeline, and ``task`` in a recipe.
+        task: ``task`` in a recipe, and the name of the transformers pipeline where there is one.
         model_type: of the configuration.
+        headline: the figure that stands for a model in a list, (task, metric, read-out) of results.jsonl.
+        headline_words: what that figure is.
+        pipeline: None where transformers' pipelines have nothing to add.
         input_type: ``type`` of the pipeline in transformers' registry.
     """
 
@@ -19,15 +22,20 @@ class Family:
     model_type: str
     config: str
     model: str
-    pipeline: str
-    input_type: str
+    headline: tuple[str, str, str]
+    headline_words: str
+    pipeline: str | None = None
+    input_type: str = "image"
+
+    @property
+    def references(self) -> tuple[str, ...]:
+        """The published classes that there are."""
+        return tuple(filter(None, (self.config, self.model, self.pipeline)))
 
     @property
     def entry_files(self) -> tuple[str, ...]:
         """The files that transformers opens by name; the rest follows from their imports."""
-        return tuple(
-            f"{reference.split('.')[0]}.py" for reference in (self.config, self.model, self.pipeline)
-        )
+        return tuple(f"{reference.split('.')[0]}.py" for reference in self.references)
 
 
 FAMILIES = (
@@ -36,7 +44,8 @@ FAMILIES = (
         model_type="image_uncertainty",
         config="configuration_image_uncertainty.ImageUncertaintyConfig",
         model="modeling_image_uncertainty.ImageUncertaintyModel",
+        headline=("errors-photos@1", "auroc", "error"),
+        headline_words="AUROC for mistakes on photos",
         pipeline="pipeline_image_uncertainty.ImageUncertaintyPipeline",
-        input_type="image",
     ),
 )

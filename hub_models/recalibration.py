@@ -12,8 +12,9 @@ from safetensors.torch import load_file, save_file
 from transformers import BaseImageProcessor
 
 from .atomic import atomic_path, write_text
-from .checkpoint_folder import CONFIG, GOLDEN, WEIGHTS, golden_tensors
+from .checkpoint_folder import CONFIG, GOLDEN, WEIGHTS
 from .errors import ImageSourceError
+from .golden import golden_tensors
 from .image_features import ImageFeatures
 from .image_sources import ImageSource, SubsetSource
 from .manifest import MANIFEST, read_manifest, write_manifest

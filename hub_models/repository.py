@@ -31,11 +31,12 @@ if TYPE_CHECKING:
 
 
 def assemble(checkpoint: CheckpointFolder, target: Path, documents: Mapping[str, str] | None = None) -> None:
-    """Join a checkpoint with its backbone into a Hub repository at ``target``, in one step.
+    """Make a checkpoint a complete Hub repository at ``target``, joined with its frozen backbone, in one step.
 
-    The repository holds the configuration with ``auto_map`` and ``custom_pipelines``, all weights as float32,
-    the image processor, a byte-for-byte copy of the published code, the golden tensors and MANIFEST.json. The
-    same checkpoint gives the same bytes. A repository that is there already is replaced.
+    The repository holds the configuration with ``auto_map`` and ``custom_pipelines``, all weights, a
+    byte-for-byte copy of the published code, the golden tensors and MANIFEST.json; with a backbone also its
+    weights, all as float32, and the image processor. The same checkpoint gives the same bytes. A repository
+    that is there already is replaced.
 
     Args:
         documents: file name -> text, further files such as a card.
@@ -48,8 +49,11 @@ def assemble(checkpoint: CheckpointFolder, target: Path, documents: Mapping[str,
     family = checkpoint.family
     with replace_folder(target) as folder:
         _write_json(folder / CONFIG, _published_config(checkpoint, family))
-        _write_weights(folder / WEIGHTS, checkpoint)
-        image_processor(checkpoint.config["backbone"]).save_pretrained(folder)
+        if checkpoint.backbone is None:
+            shutil.copyfile(checkpoint.path / WEIGHTS, folder / WEIGHTS)
+        else:
+            _write_joined_weights(folder / WEIGHTS, checkpoint, checkpoint.backbone)
+            image_processor(checkpoint.backbone).save_pretrained(folder)
         for path in closure(family.entry_files):
             shutil.copyfile(path, folder / path.name)
         shutil.copyfile(checkpoint.path / GOLDEN, folder / GOLDEN)
@@ -107,23 +111,26 @@ def load_strictly(folder: Path) -> PreTrainedModel:
 
 
 def _published_config(checkpoint: CheckpointFolder, family: Family) -> dict[str, Any]:
-    return {
+    published = {
         **checkpoint.config,
         "architectures": [family.model.split(".")[1]],
         "auto_map": {"AutoConfig": family.config, "AutoModel": family.model},
-        "custom_pipelines": {
-            family.task: {"impl": family.pipeline, "pt": ["AutoModel"], "type": family.input_type}
-        },
-        "dtype": "float32",
         "model_type": family.model_type,
     }
+    if family.pipeline is not None:
+        published["custom_pipelines"] = {
+            family.task: {"impl": family.pipeline, "pt": ["AutoModel"], "type": family.input_type}
+        }
+    if checkpoint.backbone is not None:
+        published["dtype"] = "float32"
+    return published
 
 
-def _write_weights(target: Path, checkpoint: CheckpointFolder) -> None:
+def _write_joined_weights(target: Path, checkpoint: CheckpointFolder, architecture: str) -> None:
     from safetensors.torch import load_file, save_file
 
     recipe = checkpoint.recipe
-    backbone = load_weights(checkpoint.config["backbone"], recipe["weights"])
+    backbone = load_weights(architecture, recipe["weights"])
     if tensors_sha256(backbone) != checkpoint.checksums["backbone_sha256"]:
         raise CheckpointError(
             f"{checkpoint.path / RECIPE}: backbone weights {recipe['weights']!r} are not those that the "

@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from transformers import BaseImageProcessor, PreTrainedModel
 
 DIST = Path("dist/hub")
-#: The figure that stands for a model in a list: (task, metric, read-out) of results.jsonl, and its words.
-HEADLINE = ("errors-photos@1", "auroc", "error"), "AUROC for mistakes on photos"
 
 
 @dataclass(frozen=True)
@@ -38,10 +36,10 @@ class ModelEntry:
 
     Attributes:
         name: what `load` takes.
-        task: of the transformers pipeline.
+        task: what it does; also the name of its transformers pipeline where there is one.
         size: bytes of the trained weights, the frozen backbone left out.
         parameters: numbers in these weights, stored statistics included.
-        backbone: timm architecture.
+        backbone: timm architecture of the frozen backbone, None without one.
         headline: the main measured figure in words, or None before the first evaluation.
         licence: of the trained weights.
     """
@@ -50,7 +48,7 @@ class ModelEntry:
     task: str
     size: int
     parameters: int
-    backbone: str
+    backbone: str | None
     headline: str | None
     licence: str
 
@@ -173,7 +171,7 @@ def _entry(checkpoint: CheckpointFolder) -> ModelEntry:
         task=checkpoint.recipe["task"],
         size=weights.stat().st_size,
         parameters=parameters,
-        backbone=checkpoint.recipe["backbone"],
+        backbone=checkpoint.backbone,
         headline=_headline(checkpoint),
         licence=checkpoint.recipe["licence"],
     )
@@ -181,8 +179,8 @@ def _entry(checkpoint: CheckpointFolder) -> ModelEntry:
 
 def _headline(checkpoint: CheckpointFolder) -> str | None:
     """One figure with its interval; the card has them all."""
-    figure, words = HEADLINE
+    family = checkpoint.family
     for line in checkpoint.results:
-        if (line["task"], line["metric"], line["read_out"]) == figure:
-            return f"{words} {line['value']:.3f} [{line['low']:.3f}, {line['high']:.3f}]"
+        if (line["task"], line["metric"], line["read_out"]) == family.headline:
+            return f"{family.headline_words} {line['value']:.3f} [{line['low']:.3f}, {line['high']:.3f}]"
     return None

@@ -52,6 +52,7 @@ def test_golden_tensors_are_the_models_output(tiny_checkpoint: Path):
         "uncertainty_percentile",
         "logits",
         "pooler_output",
+        "reference_distance",
         "uncertainties.error",
         "uncertainties.transfer",
     }
@@ -88,24 +89,16 @@ def test_the_same_model_gives_the_same_bytes(
         assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes(), path.name
 
 
-def test_a_model_without_read_outs_is_refused(tiny_checkpoint: Path, tmp_path: Path):
-    weights = read_recipe(tiny_checkpoint / "recipe.toml")["weights"]
-    model = new_model(ImageUncertaintyConfig(backbone="test_efficientnet", image_size=64), weights)
-    with pytest.raises(CheckpointError, match="no read-outs"):
-        save_checkpoint(model, tmp_path / "new", tiny_checkpoint / "recipe.toml")
-    assert not (tmp_path / "new").exists()
-
-
 def test_a_trained_part_too_large_for_git_is_refused(tiny_checkpoint: Path, tmp_path: Path):
     config = ImageUncertaintyConfig(
         backbone="test_efficientnet", image_size=64, read_outs={"big": {"inputs": ["pooled"], "width": 2000}}
     )
     model = new_model(config, read_recipe(tiny_checkpoint / "recipe.toml")["weights"])
-    with pytest.raises(CheckpointError, match="MiB of tensors, the limit is 10; lower width"):
+    with pytest.raises(CheckpointError, match="MiB of tensors, the limit is 10; make the trained part smaller"):
         save_checkpoint(model, tmp_path / "new", tiny_checkpoint / "recipe.toml")
 
 
-@pytest.mark.parametrize("field", ["name", "task", "licence", "backbone", "weights", "summary"])
+@pytest.mark.parametrize("field", ["name", "task", "licence", "weights", "summary"])
 def test_a_recipe_without_a_field_is_refused_by_name(tmp_path: Path, tiny_checkpoint: Path, field: str):
     lines = (tiny_checkpoint / "recipe.toml").read_text().splitlines()
     recipe = tmp_path / "recipe.toml"

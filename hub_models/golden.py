@@ -1,0 +1,48 @@
+"""Golden tensors: a small input and a model's output for it, to compare with after every way of loading."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from transformers import PretrainedConfig, PreTrainedModel
+
+
+def golden_tensors(model: PreTrainedModel) -> dict[str, Tensor]:
+    """Inputs by their argument's name, and every tensor of the output, ``field`` or ``field.key``.
+
+    Args:
+        model: of one of our families; its `model_type` says which input it gets.
+    """
+    import torch
+
+    inputs = INPUTS[model.config.model_type](model.config)
+    with torch.no_grad():
+        output = model(**inputs)
+    return inputs | flattened(output)
+
+
+def flattened(output: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Every tensor of a model's output, those in a dictionary as ``field.key``; fields that are None left out."""
+    tensors: dict[str, Tensor] = {}
+    for field, value in output.items():
+        if isinstance(value, Mapping):
+            tensors |= {f"{field}.{key}": item for key, item in value.items()}
+        elif value is not None:
+            tensors[field] = value
+    return tensors
+
+
+def smooth_noise(config: PretrainedConfig) -> dict[str, Tensor]:
+    """Two images of smooth noise, ``pixel_values`` (2, 3, H, W)."""
+    import torch
+
+    noise = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    size = (config.image_size, config.image_size)
+    return {"pixel_values": torch.nn.functional.interpolate(noise, size=size, mode="bicubic")}
+
+
+#: model_type -> the golden input of a model with this configuration.
+INPUTS: dict[str, Callable[[PretrainedConfig], dict[str, Tensor]]] = {"image_uncertainty": smooth_noise}
