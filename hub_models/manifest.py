@@ -17,12 +17,13 @@ MANIFEST = "MANIFEST.json"
 
 
 def write_manifest(folder: Path, about: Mapping[str, Any] | None = None) -> None:
-    """List every file in ``folder`` with its sha256; sub-folders are not part of a model repository.
+    """List every file in ``folder`` and below with its sha256.
 
     Args:
         about: what else to record, such as the versions a model was trained with.
     """
-    files = {path.name: file_sha256(path) for path in sorted(folder.iterdir()) if path.is_file()}
+    found = sorted(path for path in folder.rglob("*") if path.is_file())
+    files = {path.relative_to(folder).as_posix(): file_sha256(path) for path in found}
     files.pop(MANIFEST, None)
     document = {**(about or {}), "files": files}
     write_text(folder / MANIFEST, json.dumps(document, indent=2, sort_keys=True) + "\n")
@@ -64,11 +65,16 @@ def read_listing(path: Path) -> dict[str, Any]:
         files = document["files"]
         if not all(isinstance(text, str) for pair in files.items() for text in pair):
             raise TypeError("names and hashes must be strings")
-        if any(Path(name).name != name for name in files):
+        if any(not _stays_inside(name) for name in files):
             raise ValueError("a file name leaves the folder")
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{path}: damaged ({error}); fetch or make the files again") from error
     return dict(document)
+
+
+def _stays_inside(name: str) -> bool:
+    parts = name.split("/")
+    return "\\" not in name and "\0" not in name and not any(part in ("", ".", "..") for part in parts)
 
 
 def check_files(folder: Path, files: Mapping[str, str], remedy: str) -> None:

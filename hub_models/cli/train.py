@@ -21,7 +21,26 @@ def train(
         Path | None, typer.Option(help="Checkpoint folder to write; by default the recipe's own folder.")
     ] = None,
 ) -> None:
-    """Train uncertainty heads on cached features of a frozen backbone."""
+    """Train what a recipe describes: uncertainty heads on a frozen backbone, a small generator or classifier."""
+    from ..training.recipe import read_table
+
+    folder = output or recipe.parent
+    match read_table(recipe).get("task"):
+        case "class-conditional-generation":
+            from ..generation.train_flow import train_flow
+
+            train_flow(recipe, folder)
+            print(f"wrote {folder}; next: hub-models generate {folder}")
+        case "small-image-classification":
+            from ..generation.train_classifier import train_classifier
+
+            accuracy = train_classifier(recipe, folder)
+            print(f"wrote {folder}; accuracy on its test images {accuracy:.3f}")
+        case _:
+            _train_heads(recipe, folder)
+
+
+def _train_heads(recipe: Path, folder: Path) -> None:
     from accelerate import Accelerator
 
     from ..checkpoint_folder import save_checkpoint
@@ -34,7 +53,6 @@ def train(
     for name, reason in trained.cache.skipped.items():
         print(f"skipped {name}: {reason}", file=sys.stderr)
     if accelerator.is_main_process:
-        folder = output or recipe.parent
         save_checkpoint(trained.model.cpu(), folder, recipe)
         print(f"wrote {folder}; next: hub-models evaluate {folder} --suite zero-shot")
 

@@ -97,8 +97,31 @@ def load_recipe(path: Path) -> Recipe:
     Raises:
         RecipeError: names the file, the field, and what is expected there.
     """
+    table = read_table(path)
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        nested = {
+            name: build(kind, table.get(name, {}), name)
+            for name, kind in (("data", DataRecipe), ("views", Views), ("training", TrainingRecipe))
+        }
+        read_outs = {
+            name: build(ReadOutRecipe, spec, f"read_outs.{name}")
+            for name, spec in _table(table.get("read_outs", {}), "read_outs").items()
+        }
+        recipe = build(Recipe, {**table, **nested, "read_outs": read_outs}, "the top level")
+        _check(recipe)
+    except RecipeError as error:
+        raise RecipeError(f"{path}: {error}") from None
+    return recipe
+
+
+def read_table(path: Path) -> dict[str, Any]:
+    """The tables and fields of a recipe of any task.
+
+    Raises:
+        RecipeError: names the file and why it cannot be read.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise RecipeError(
             f"{path}: no such recipe; see hub_models/checkpoints/*/recipe.toml for examples"
@@ -107,26 +130,12 @@ def load_recipe(path: Path) -> Recipe:
         raise RecipeError(f"{path}: cannot be read ({error.strerror}); pass a recipe.toml") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise RecipeError(f"{path}: not valid TOML: {error}") from error
-    try:
-        nested = {
-            name: _build(kind, table.get(name, {}), name)
-            for name, kind in (("data", DataRecipe), ("views", Views), ("training", TrainingRecipe))
-        }
-        read_outs = {
-            name: _build(ReadOutRecipe, spec, f"read_outs.{name}")
-            for name, spec in _table(table.get("read_outs", {}), "read_outs").items()
-        }
-        recipe = _build(Recipe, {**table, **nested, "read_outs": read_outs}, "the top level")
-        _check(recipe)
-    except RecipeError as error:
-        raise RecipeError(f"{path}: {error}") from None
-    return recipe
 
 
 T = TypeVar("T")
 
 
-def _build(kind: type[T], table: Any, where: str) -> T:
+def build(kind: type[T], table: Any, where: str) -> T:
     """A dataclass from a table: no unknown field, none missing, each of its type."""
     fields = {f.name: f for f in dataclasses.fields(kind)}  # type: ignore[arg-type]
     unknown = sorted(set(_table(table, where)) - set(fields))
@@ -157,7 +166,7 @@ def _fits(value: Any, kind: Any) -> bool:
         return isinstance(value, dict) and all(_fits(item, get_args(kind)[1]) for item in value.values())
     if kind is float:
         return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    return isinstance(value, kind) and not isinstance(value, bool)
+    return isinstance(value, kind) and isinstance(value, bool) == (kind is bool)
 
 
 def _check(recipe: Recipe) -> None:

@@ -1,0 +1,1 @@
+"""Small class-conditional generators trained here: data, recipes, training, checkpoints."""

@@ -1,0 +1,23 @@
+"""Image sets that a recipe can name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ..errors import RecipeError
+from .cifar import load_cifar10
+from .digits import load_digits
+from .labelled_images import LabelledImages
+
+IMAGE_SETS: dict[str, Callable[[str], LabelledImages]] = {"digits": load_digits, "cifar10": load_cifar10}
+
+
+def load_images(name: str, split: str) -> LabelledImages:
+    """The images of one split, ``train`` or ``test``.
+
+    Raises:
+        RecipeError: no image set has this name.
+    """
+    if name not in IMAGE_SETS:
+        raise RecipeError(f"data.images is {name!r}; choose from {', '.join(IMAGE_SETS)}")
+    return IMAGE_SETS[name](split)
