@@ -1,8 +1,39 @@
-"""The Space's modules can be imported, as when Python runs its app.py."""
+"""The Spaces' modules can be imported, as when Python runs their app.py; and a real browser to use them with."""
 
 from __future__ import annotations
 
+import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "spaces" / "safe_retrieval"))
+import pytest
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+SPACES = Path(__file__).parents[2] / "spaces"
+# `app` is the first one's; tests of the others import modules of unique names and run app.py by its path.
+sys.path[:0] = [str(SPACES / name) for name in ("safe_retrieval", "shielded_generation")]
+
+CHROMIUM = "/usr/bin/chromium"
+CHROMIUM_OPTIONS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+]
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    if shutil.which(CHROMIUM) is None:
+        pytest.skip(f"needs {CHROMIUM}: apt-get install chromium")
+    sync_api = pytest.importorskip("playwright.sync_api")
+    with sync_api.sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_OPTIONS)
+        yield chromium
+        chromium.close()

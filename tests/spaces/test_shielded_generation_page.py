@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from comparison_page import comparison_page, diversity_page, refusal
+from hub_models.spell.spell_errors import SpellError
+from PIL import Image, ImageOps
+from studio import MODELS, Comparison, Outcome, Studio, as_pixels, as_sample
+
+from hub_models.generation.digits import load_digits
+
+BY_HEART = next(iter(MODELS))
+
+
+@pytest.fixture(scope="module")
+def studio() -> Studio:
+    return Studio()
+
+
+def outcome(distance: float) -> Outcome:
+    grey = np.zeros((32, 32), np.uint8)
+    return Outcome(grey, grey, "<b>name</b>", distance)
+
+
+def test_a_copy_is_kept_away_from(studio: Studio):
+    told: list[float] = []
+    radius = studio.usual_radius(BY_HEART)
+    done = studio.compare(
+        BY_HEART, "3", 0, studio.training(BY_HEART), radius, lambda share, words: told.append(share)
+    )
+    assert done.plain.distance < radius <= done.shielded.distance
+    assert any(done.acted)
+    assert told == sorted(told)
+    assert told[-1] == 1
+
+
+def test_two_visitors_do_not_meet(studio: Studio):
+    """Each request has a pipeline of its own over shared weights."""
+    own = studio.training(BY_HEART, "3")
+    first = studio.compare(BY_HEART, "3", 1, own, 7.0)
+    studio.diversity(BY_HEART, "5", 0, 9.0, 2, lambda share, words: None)
+    again = studio.compare(BY_HEART, "3", 1, own, 7.0)
+    assert np.array_equal(first.plain.image, again.plain.image)
+    assert np.array_equal(first.shielded.image, again.shielded.image)
+
+
+@pytest.mark.parametrize("radius", [0.0, -1.0, float("nan")])
+def test_a_bad_radius_is_refused(studio: Studio, radius: float):
+    with pytest.raises(SpellError, match="radius"):
+        studio.compare(BY_HEART, "3", 0, studio.training(BY_HEART), radius)
+
+
+def test_a_picture_of_a_training_digit_is_that_digit_however_it_was_scanned(tmp_path: Path):
+    digits = load_digits("train")
+    picture = Image.fromarray(digits.pixels[0, 0].numpy())
+    for image in (picture, ImageOps.invert(picture), picture.resize((96, 96), Image.Resampling.NEAREST)):
+        assert torch.dist(as_sample(image.convert("RGB")), digits.samples()[0]) < 2
+    assert np.array_equal(as_pixels(digits.samples()[0]), digits.pixels[0, 0].numpy())
+
+
+def test_the_page_escapes_names_and_tells_inside_from_outside():
+    page = comparison_page(Comparison("3", 0, 5.0, 1, outcome(2.0), outcome(6.0), (True, False), 0.25))
+    assert "<b>name</b>" not in page
+    assert page.index("inside</strong>") < page.index("outside</strong>")
+    assert "1 of 2 steps" in page
+    assert "<script>" not in refusal("<script>")
+
+
+def test_the_grid_tells_how_far_apart_images_are():
+    images = [np.full((2, 2), value, np.uint8) for value in (0, 255)]
+    assert "<strong>4.00</strong>" in diversity_page(images, images, 1.0)
