@@ -91,17 +91,25 @@ class CheckpointFolder:
         Raises:
             CheckpointError: a line is not a result.
         """
-        path = self.path / RESULTS
-        if not path.is_file():
-            return []
-        this = (self.name, self.recipe.get("seed", 0))
-        try:
-            lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-            return [line for line in lines if (line["model"], line["seed"]) == this]
-        except (ValueError, KeyError, TypeError) as error:
-            raise CheckpointError(
-                f"{path}: a line is not a result ({error}); evaluate the model again"
-            ) from error
+        return read_results(self.path, self.name, self.recipe.get("seed", 0))
+
+
+def read_results(folder: Path, name: str, seed: int | None = None) -> list[dict[str, Any]]:
+    """The lines of results.jsonl on one model, of one seed if it is given; empty before an evaluation.
+
+    Raises:
+        CheckpointError: a line is not a result.
+    """
+    path = folder / RESULTS
+    if not path.is_file():
+        return []
+    try:
+        lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        return [line for line in lines if line["model"] == name and seed in (None, line["seed"])]
+    except (ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(
+            f"{path}: a line is not a result ({error}); evaluate the model again"
+        ) from error
 
 
 def is_checkpoint_folder(path: Path) -> bool:

@@ -6,18 +6,22 @@ import difflib
 import fcntl
 import hashlib
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from . import paths
 from .checkpoint_folder import (
     CHECKSUMS,
+    RECIPE,
     WEIGHTS,
     CheckpointFolder,
     is_checkpoint_folder,
     open_checkpoint,
+    read_recipe,
+    read_results,
 )
 from .errors import CheckpointError
 from .manifest import MANIFEST, check_manifest
@@ -25,9 +29,13 @@ from .published_code import closure
 
 if TYPE_CHECKING:
     import torch
+    from diffusers import DiffusionPipeline
     from transformers import BaseImageProcessor, PreTrainedModel
 
 DIST = Path("dist/hub")
+GENERATION = "class-conditional-generation"
+#: The figure that stands for a generator in a list, and its words.
+GENERATOR_HEADLINE = ("protection@1", "accuracy", "plain"), "samples recognised as their class"
 
 
 @dataclass(frozen=True)
@@ -59,11 +67,13 @@ def list_models() -> list[ModelEntry]:
     Raises:
         CheckpointError: a released checkpoint is incomplete or altered.
     """
-    return [_entry(open_checkpoint(path)) for path in released_checkpoints()]
+    heads = [_entry(open_checkpoint(path)) for path in released_checkpoints()]
+    generators = [_generator_entry(path) for path in paths.CHECKPOINTS.glob("*") if is_generator(path)]
+    return sorted([*heads, *generators], key=lambda entry: entry.name)
 
 
-def load(name: str | Path, device: str | torch.device | None = None) -> PreTrainedModel:
-    """A model of the zoo with all its weights, in eval mode.
+def load(name: str | Path, device: str | torch.device | None = None) -> PreTrainedModel | DiffusionPipeline:
+    """A model of the zoo with all its weights, in eval mode; a generator as a diffusers pipeline.
 
     Its files are checked against their sha256, and every tensor must be there and fit. Only our own classes
     run, never code from the folder.
@@ -77,6 +87,11 @@ def load(name: str | Path, device: str | torch.device | None = None) -> PreTrain
             listed).
         BackboneError: the backbone's package is not installed.
     """
+    if is_generator(name):
+        from .generation.checkpoints import load_pipeline
+
+        pipe = load_pipeline(name)
+        return pipe if device is None else pipe.to(device)
     from .repository import load_strictly
 
     model = load_strictly(resolve(name))
@@ -138,6 +153,14 @@ def find_checkpoint(name: str | Path) -> Path:
     raise CheckpointError(f"model {str(name)!r} is not in the zoo; {hint}`hub-models list` shows all")
 
 
+def is_generator(name: str | Path) -> bool:
+    """Whether a name or a folder is one of our trained generators, in source form."""
+    for folder in (Path(name), paths.CHECKPOINTS / name):
+        if (folder / RECIPE).is_file():
+            return (folder / WEIGHTS).is_file() and read_recipe(folder / RECIPE)["task"] == GENERATION
+    return False
+
+
 def _assembled(checkpoint: CheckpointFolder) -> Path:
     from .repository import assemble
 
@@ -161,26 +184,42 @@ def _content_hash(checkpoint: CheckpointFolder) -> str:
 
 
 def _entry(checkpoint: CheckpointFolder) -> ModelEntry:
-    from safetensors import safe_open
-
-    weights = checkpoint.path / WEIGHTS
-    with safe_open(weights, framework="numpy") as file:
-        parameters = sum(math.prod(file.get_slice(key).get_shape()) for key in file.keys())  # noqa: SIM118
-    return ModelEntry(
-        name=checkpoint.name,
-        task=checkpoint.recipe["task"],
-        size=weights.stat().st_size,
-        parameters=parameters,
-        backbone=checkpoint.backbone,
-        headline=_headline(checkpoint),
-        licence=checkpoint.recipe["licence"],
+    family = checkpoint.family
+    return _model_entry(
+        checkpoint.path,
+        checkpoint.recipe,
+        _headline(checkpoint.results, family.headline, family.headline_words),
+        checkpoint.backbone,
     )
 
 
-def _headline(checkpoint: CheckpointFolder) -> str | None:
+def _generator_entry(folder: Path) -> ModelEntry:
+    recipe = read_recipe(folder / RECIPE)
+    results = read_results(folder, recipe["name"])
+    return _model_entry(folder, recipe, _headline(results, *GENERATOR_HEADLINE), None)
+
+
+def _model_entry(
+    folder: Path, recipe: Mapping[str, Any], headline: str | None, backbone: str | None
+) -> ModelEntry:
+    from safetensors import safe_open
+
+    with safe_open(folder / WEIGHTS, framework="numpy") as file:
+        parameters = sum(math.prod(file.get_slice(key).get_shape()) for key in file.keys())  # noqa: SIM118
+    return ModelEntry(
+        name=folder.name,
+        task=recipe["task"],
+        size=(folder / WEIGHTS).stat().st_size,
+        parameters=parameters,
+        backbone=backbone,
+        headline=headline,
+        licence=recipe["licence"],
+    )
+
+
+def _headline(results: list[dict[str, Any]], figure: tuple[str, str, str], words: str) -> str | None:
     """One figure with its interval; the card has them all."""
-    family = checkpoint.family
-    for line in checkpoint.results:
-        if (line["task"], line["metric"], line["read_out"]) == family.headline:
-            return f"{family.headline_words} {line['value']:.3f} [{line['low']:.3f}, {line['high']:.3f}]"
+    for line in results:
+        if (line["task"], line["metric"], line["read_out"]) == figure:
+            return f"{words} {line['value']:.3f} [{line['low']:.3f}, {line['high']:.3f}]"
     return None

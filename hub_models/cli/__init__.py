@@ -7,7 +7,7 @@ import sys
 import typer
 
 from ..errors import HubModelsError
-from . import convert, demo, publish, retrieve, train, zoo
+from . import convert, demo, failure, generate, publish, retrieve, shield, train, zoo
 
 app = typer.Typer(
     help="A model zoo for trustworthy machine learning: list, load, evaluate, train, retrieve, export.",
@@ -15,9 +15,11 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for module in (zoo, retrieve, train, publish, convert, demo):
+for module in (zoo, retrieve, generate, train, publish, convert, demo):
     for name, command in module.COMMANDS.items():
         app.command(name)(command)
+app.add_typer(failure.app, name="failure")
+app.add_typer(shield.app, name="shield")
 
 
 def main() -> None:

@@ -13,7 +13,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 RECIPE, CONFIG, WEIGHTS, GOLDEN = "recipe.toml", "config.json", "model.safetensors", "golden.safetensors"
 RESULTS = "results.jsonl"
 MAX_BYTES = 10 * 2**20
+
+N = TypeVar("N", bound=torch.nn.Module)
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,7 @@ def save_model(
         save_file(half, temporary, {"format": "pt", "steps": str(steps)})
 
 
-def rounded(network: torch.nn.Module) -> torch.nn.Module:
+def rounded(network: N) -> N:
     """The same network with weights that half precision can hold, so that saving loses nothing more."""
     with torch.no_grad():
         for value in network.state_dict().values():

@@ -21,6 +21,7 @@ from .spell_record import StepRecord  # noqa: F401
 from .spell_reference_building import fill_shards  # noqa: F401
 from .spell_reference_manifest import Origin  # noqa: F401
 from .spell_reference_shards import shard_path  # noqa: F401
+from .spell_reference_upkeep import remove_items  # noqa: F401
 from .spell_reference_work import Work  # noqa: F401
 from .spell_references import ReferenceSet  # noqa: F401
 from .spell_refused import REFUSED  # noqa: F401

@@ -9,20 +9,21 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load, load_file, save
+from safetensors.torch import load, save
 
 from .spell_coordinates import SAMPLE, Coordinates, fit_coordinates
+from .spell_errors import ReferencesError
 from .spell_int8 import Quantised, quantise
 from .spell_kernels import LANES
 from .spell_reference_manifest import Shard, read_json, write_bytes, write_json
+from .spell_reference_shards import removed_rows
 from .spell_rerank import RowReader
 
-_NOTE = "index.json"
-_COORDINATES = "index.safetensors"
+_COORDINATES = "index"
 _ROWS = 128  # at once: float64 temporaries that the allocator keeps
 
 
@@ -107,31 +108,25 @@ def load_index(
         reader: of its rows.
         progress: called with the number of further references done.
     """
-    coordinates = _coordinates(folder, sample_shape, reader)
-    note = _note(folder)
+    coordinates, made_by = _coordinates(folder, sample_shape, reader)
     index = Index(coordinates, len(reader))
     for number, shard in enumerate(shards):
         rows = range(int(reader.starts[number]), int(reader.starts[number + 1]))
-        part = _read_part(folder, shard, note)
+        part = _read_part(folder, shard, made_by)
         if part is None or part.half.shape != (len(coordinates.levels), len(rows)):
             part = _make_part(reader, rows, coordinates)
             content = save(part._asdict())
             write_bytes(_path(folder, shard), content)
-            note[shard.name] = {"shard": shard.sha256, "sha256": hashlib.sha256(content).hexdigest()}
-            write_json(folder / _NOTE, note)
+            digest = hashlib.sha256(content).hexdigest()
+            write_json(
+                _note(folder, shard), {"shard": shard.sha256, "coordinates": made_by, "sha256": digest}
+            )
         index.put(rows.start, part)
         if shard.removed:
-            index.drop(removed_rows(shard, rows))
+            index.drop(removed_rows(shard.removed, len(rows) // shard.items, rows.start))
         if progress is not None:
             progress(len(rows))
     return index
-
-
-def removed_rows(shard: Shard, rows: range) -> np.ndarray:
-    """Numbers of a shard's removed references; `rows` are the numbers of all of them."""
-    views = len(rows) // shard.items
-    items = np.asarray(shard.removed, dtype=np.int64)
-    return (rows.start + items[:, None] * views + np.arange(views)).ravel()
 
 
 def forget_shard(folder: Path, shard: Shard) -> None:
@@ -139,38 +134,48 @@ def forget_shard(folder: Path, shard: Shard) -> None:
     _path(folder, shard).unlink(missing_ok=True)
 
 
-def _coordinates(folder: Path, sample_shape: tuple[int, ...], reader: RowReader) -> Coordinates:
-    path = folder / _COORDINATES
+def _coordinates(folder: Path, sample_shape: tuple[int, ...], reader: RowReader) -> tuple[Coordinates, str]:
+    """The set's coordinates and their hash, fitted where they are missing or damaged."""
+    path, note = folder / f"{_COORDINATES}.safetensors", folder / f"{_COORDINATES}.json"
     if path.is_file():
-        try:
-            return Coordinates(sample_shape, **load_file(path))
-        except (SafetensorError, TypeError):
-            pass  # derived data: made again
+        content = path.read_bytes()
+        digest = hashlib.sha256(content).hexdigest()
+        if _noted(note) == {"sha256": digest}:
+            return Coordinates(sample_shape, **load(content)), digest
     step = max(1, len(reader) // SAMPLE)
     sample = torch.from_numpy(reader.read(np.arange(0, len(reader), step)[:SAMPLE]))
     coordinates = fit_coordinates(sample, sample_shape)
-    write_bytes(path, save(coordinates.tensors()))
-    for old in folder.glob("shard-*.index.safetensors"):
-        old.unlink()
-    return coordinates
+    content = save(coordinates.tensors())
+    digest = hashlib.sha256(content).hexdigest()
+    write_bytes(path, content)
+    write_json(note, {"sha256": digest})
+    return coordinates, digest
 
 
-def _note(folder: Path) -> dict[str, dict[str, str]]:
-    return read_json(folder / _NOTE) if (folder / _NOTE).is_file() else {}
+def _noted(path: Path) -> Any:
+    """The content of a note, None where there is none that can be read."""
+    try:
+        return read_json(path)
+    except ReferencesError:
+        return None
+
+
+def _note(folder: Path, shard: Shard) -> Path:
+    return folder / f"{shard.name}.index.json"
 
 
 def _path(folder: Path, shard: Shard) -> Path:
     return folder / f"{shard.name}.index.safetensors"
 
 
-def _read_part(folder: Path, shard: Shard, note: dict[str, dict[str, str]]) -> Quantised | None:
-    """The index of a shard if it is there and whole."""
-    noted = note.get(shard.name)
-    path = _path(folder, shard)
-    if noted is None or noted["shard"] != shard.sha256 or not path.is_file():
+def _read_part(folder: Path, shard: Shard, coordinates: str) -> Quantised | None:
+    """The index of a shard if it is there, whole, and made of this shard by these coordinates."""
+    noted = _noted(_note(folder, shard))
+    if noted is None or not _path(folder, shard).is_file():
         return None
-    content = path.read_bytes()
-    if hashlib.sha256(content).hexdigest() != noted["sha256"]:
+    content = _path(folder, shard).read_bytes()
+    digest = hashlib.sha256(content).hexdigest()
+    if noted != {"shard": shard.sha256, "coordinates": coordinates, "sha256": digest}:
         return None
     return Quantised(**load(content))
 

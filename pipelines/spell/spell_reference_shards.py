@@ -109,6 +109,11 @@ def shard_sha256(path: Path, rows: int, columns: int, removed: Sequence[int]) ->
     return digest.hexdigest()
 
 
+def removed_rows(items: Sequence[int], views: int, first: int = 0) -> np.ndarray:
+    """Numbers of the rows of removed items, where a shard's rows begin with number `first`."""
+    return (first + np.asarray(items, dtype=np.int64)[:, None] * views + np.arange(views)).ravel()
+
+
 def erase_rows(path: Path, columns: int, removed: Sequence[int]) -> None:
     """Overwrite rows by zeros in place."""
     zeros = bytes(2 * columns)

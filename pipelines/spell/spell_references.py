@@ -13,7 +13,7 @@ import torch
 
 from .spell_encoding import same_weights, view_names, weights_sha256
 from .spell_errors import ReferencesError
-from .spell_index import Index, forget_shard, load_index, removed_rows
+from .spell_index import Index, load_index
 from .spell_memory import MemoryReferences
 from .spell_protected import ReferenceSearch
 from .spell_reference_building import fill_shards, forget_plan, names_path
@@ -26,7 +26,8 @@ from .spell_reference_manifest import (
     read_manifest,
     write_manifest,
 )
-from .spell_reference_shards import erase_rows, shard_path, shard_sha256
+from .spell_reference_shards import removed_rows, shard_path
+from .spell_reference_upkeep import remove_items, verify_shards
 from .spell_reference_work import Work, plan_work
 from .spell_rerank import RowReader
 from .spell_search import IndexedSearch
@@ -119,13 +120,13 @@ class ReferenceSet:
         vae: Any | None = None,
         resolution: int | tuple[int, int] | None = None,
     ) -> ReferenceSet:
-        """Open a finished set; give the model's VAE and resolution to make sure that the set was made for them.
+        """Open a finished set; give the model's VAE (and resolution) to make sure that it was made for them.
 
         Raises:
             ReferencesError: no finished set, a shard cut short, or a set made for another model.
         """
         opened = cls(folder, read_manifest(Path(folder)))
-        if vae is not None or resolution is not None:
+        if vae is not None:
             opened.require_made_for(vae, resolution)
         return opened
 
@@ -146,8 +147,7 @@ class ReferenceSet:
             weights=weights_sha256(vae) if vae is not None else {},
             resolution=size or self.origin.resolution,
         )
-        known = self.origin.model != "given latents" and (vae is not None or self.origin.model == "pixels")
-        other_model = known and (
+        other_model = self.origin.model != "given latents" and (
             model != self.origin.model or not same_weights(wanted.weights, self.origin.weights)
         )
         other_size = None not in (size, self.origin.resolution) and size != self.origin.resolution
@@ -196,6 +196,8 @@ class ReferenceSet:
             ReferencesError: as `build`; also another VAE or shape, or a name that the set holds already.
         """
         made = self.origin
+        if vae is not None or images is not None:
+            self.require_made_for(vae)
         work = plan_work(
             images,
             latents,
@@ -210,8 +212,6 @@ class ReferenceSet:
             raise ReferencesError(
                 f"{self.folder}: holds references of shape {made.sample_shape}, not {work.origin.sample_shape}"
             )
-        if vae is not None or made.model == "pixels":
-            self.require_made_for(vae)
         work = work._replace(
             origin=made,
             first_item=sum(shard.items for shard in self._shards),
@@ -232,27 +232,7 @@ class ReferenceSet:
         Raises:
             ReferencesError: the set holds no such item; then nothing is removed.
         """
-        wanted = set(names)
-        removed: dict[int, set[int]] = {}
-        for number, shard in enumerate(self._shards):
-            for item, name in enumerate(read_json(names_path(self.folder, shard.name))):
-                if name in wanted and item not in shard.removed:
-                    removed.setdefault(number, set(shard.removed)).add(item)
-                    wanted.discard(name)
-        if wanted:
-            raise ReferencesError(
-                f"{self.folder}: holds no {', '.join(sorted(wanted)[:5])}; `names()` lists what it holds"
-            )
-        with only_writer(self.folder):
-            shards = list(self._shards)
-            for number, items in removed.items():
-                shards[number] = self._without(shards[number], items)
-            manifest = Manifest(self.origin, tuple(shards))
-            write_manifest(self.folder, manifest)
-            for number in removed:
-                self._erase(shards[number])
-                forget_shard(self.folder, shards[number])
-        self._adopt(manifest)
+        self._adopt(remove_items(self.folder, self._manifest, names))
 
     def verify(self) -> None:
         """Read everything and compare checksums; also ends a removal that was interrupted.
@@ -260,24 +240,7 @@ class ReferenceSet:
         Raises:
             ReferencesError: names every shard that is missing, cut short or changed.
         """
-        bad = []
-        for shard in self._shards:
-            try:
-                rows = self._removed_rows(shard)
-                digest = shard_sha256(self._path(shard), shard.items * self._views, self._columns, rows)
-            except (OSError, ReferencesError) as error:
-                bad.append(str(error))
-                continue
-            if digest != shard.sha256:
-                bad.append(
-                    f"{self._path(shard)}: its content has changed (sha256 {digest[:12]}, not {shard.sha256[:12]})"
-                )
-            elif rows:
-                self._erase(shard)
-        if bad:
-            raise ReferencesError(
-                "; ".join(bad) + ". Restore these files from a copy, or build the set again"
-            )
+        verify_shards(self.folder, self._manifest)
 
     def prepare(self, progress: Callable[[int], None] | None = None) -> None:
         """Load what `search` needs, or make it: minutes for a million references, once. `search` does it too."""
@@ -289,7 +252,7 @@ class ReferenceSet:
             )
             return
         self.verify()
-        live = np.setdiff1d(np.arange(len(self._reader)), self._all_removed())
+        live = self.live()
         if not len(live):
             raise ReferencesError(
                 f"{self.folder}: every reference has been removed; add some or leave the shield off"
@@ -309,6 +272,14 @@ class ReferenceSet:
         """Number and exact float64 distance of the nearest reference of each query (B, D): two (B,) tensors."""
         return self._search().nearest(queries)
 
+    def live(self) -> np.ndarray:
+        """Numbers of the references that protect, ascending."""
+        removed = [
+            removed_rows(shard.removed, self._views, int(first))
+            for shard, first in zip(self._shards, self._reader.starts, strict=False)
+        ]
+        return np.setdiff1d(np.arange(len(self._reader)), np.concatenate(removed))
+
     def rows(self, numbers: Iterable[int]) -> torch.Tensor:
         """References by their numbers, shape (M, *sample shape), float32."""
         wanted, place = np.unique(np.asarray(list(numbers), dtype=np.int64), return_inverse=True)
@@ -316,7 +287,7 @@ class ReferenceSet:
 
     def typical_distance(self, pairs: int = 512) -> float:
         """Median distance of two different references, from evenly chosen pairs; nan where there is only one."""
-        live = np.setdiff1d(np.arange(len(self._reader)), self._all_removed())
+        live = self.live()
         if len(live) < 2:
             return float("nan")
         return MemoryReferences(self.rows(live[:: max(1, len(live) // pairs)])).typical_distance(pairs)
@@ -330,34 +301,15 @@ class ReferenceSet:
 
     def _adopt(self, manifest: Manifest) -> None:
         """Become the set of a manifest; searches under way keep their own files and index."""
+        self._manifest = manifest
         self.origin, self.sample_shape = manifest.origin, manifest.origin.sample_shape
-        self._shards = manifest.shards
+        self._shards: tuple[Shard, ...] = manifest.shards
         self._views, self._columns = len(self.origin.views), int(np.prod(self.sample_shape))
         rows = [shard.items * self._views for shard in self._shards]
-        self._reader = RowReader([self._path(shard) for shard in self._shards], rows, self._columns)
+        self._reader = RowReader(
+            [shard_path(self.folder, shard.name) for shard in self._shards], rows, self._columns
+        )
         self._searchable: Index | SmallSearch | None = None
-
-    def _path(self, shard: Shard) -> Path:
-        return shard_path(self.folder, shard.name)
-
-    def _removed_rows(self, shard: Shard) -> list[int]:
-        return removed_rows(shard, range(shard.items * self._views)).tolist()
-
-    def _all_removed(self) -> np.ndarray:
-        parts = [
-            removed_rows(shard, range(int(start), int(start) + shard.items * self._views))
-            for shard, start in zip(self._shards, self._reader.starts, strict=False)
-        ]
-        return np.concatenate(parts)
-
-    def _without(self, shard: Shard, items: set[int]) -> Shard:
-        fewer = replace(shard, removed=tuple(sorted(items)))
-        rows = self._removed_rows(fewer)
-        digest = shard_sha256(self._path(shard), shard.items * self._views, self._columns, rows)
-        return replace(fewer, sha256=digest)
-
-    def _erase(self, shard: Shard) -> None:
-        erase_rows(self._path(shard), self._columns, self._removed_rows(shard))
 
 
 def _extend(

@@ -118,8 +118,11 @@ class Attachment:
         skip, scale = prediction(scheduler, timestep)
         # A network that also predicts its variance appends it to the channels; the shield leaves it alone.
         predicted = output[:, : sample.shape[1]] if output.ndim > 1 else output
-        x0, bound = limited(scheduler, skip * sample.float() + scale * predicted.float())
-        if not x0.isfinite().all():
+        unclipped = skip * sample.float() + scale * predicted.float()
+        x0, bound = limited(scheduler, unclipped)
+        if self.shield.pixels and bound is None:  # clipped when it is saved
+            x0, bound = unclipped.clamp(-1, 1), 1.0
+        if not unclipped.isfinite().all():
             raise SpellError(
                 f"step {where.index}: the expected clean image is not finite; run the model in float32 or bfloat16"
             )
@@ -128,7 +131,6 @@ class Attachment:
         target = x0 + moved.displacement.view_as(x0).float()
         if bound is not None:
             target = target.clamp(-bound, bound)
-        unclipped = skip * sample.float() + scale * predicted.float()
         change = torch.where(_like(pushed, x0), (target - unclipped) / scale, torch.zeros_like(x0))
         edited = output.clone()
         edited[:, : sample.shape[1]] = (predicted.float() + change).to(output.dtype)

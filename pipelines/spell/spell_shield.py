@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import warnings
 from collections.abc import Sequence
@@ -139,9 +140,9 @@ class ShieldRun:
         found: dict[int, list[torch.Tensor]] = {}
         for _ in range(_ROUNDS):
             inside: set[int] = set()
-            seen = as_saved(result) if self.shield.pixels else result.float()
-            for search in self._searches:
-                for some in search.within(seen, radius):
+            seen = [result.float(), as_saved(result)] if self.shield.pixels else [result.float()]
+            for search, samples_seen in itertools.product(self._searches, seen):
+                for some in search.within(samples_seen, radius):
                     strictly = some.distance < radius
                     for image, row in zip(some.query[strictly].tolist(), some.rows[strictly], strict=True):
                         inside.add(image)

@@ -35,7 +35,7 @@ def comparison_page(comparison: Comparison) -> str:
     if not acted:
         headline = "The shield had nothing to do: this image was no copy."
     elif inside:
-        headline = "Without the shield this is a copy. With it, something else."
+        headline = "Without the shield this is a copy. The shield led it out of the radius."
     else:
         headline = "The shield acted on the way, and the image stayed clear of what is protected."
     steps = "".join(

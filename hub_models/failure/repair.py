@@ -1,0 +1,195 @@
+"""Mending contradictions: the closest numbers, weighted by trust, that fit together.
+
+Minimise sum_k trust_k (logit new_k - logit old_k)^2 over all experts' numbers k, subject to every failure being as
+frequent as its causes imply (taken as independent, which is the safe side). Only numbers that take part in a violated
+condition, at first or after others have moved, may move; all others keep every bit.
+
+Two ways to choose the numbers are known, `optimised` (here: real numbers) and `repair_genetic.evolved` (ratings).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ..errors import FailureTableError
+from .certificates import certify
+from .confirmation import settle
+from .consistency import contradicts, weak_relations
+from .constraints import Constraint, filled, too_rare, weaker_than_leak
+from .leaks import leaks
+from .ratings import SMALLEST, logit
+from .records import FailureTable, Opinion
+from .statements import Statements, combine
+
+#: From the original table and the conditions that must hold to the table with new numbers.
+Solver = Callable[[FailureTable, Sequence[Constraint]], FailureTable]
+
+_MOST_ROUNDS = 50
+_MOST_STEPS = 200
+#: Conditions are met with this to spare, which rounding cannot eat up; below `certificates.ROUNDING`.
+_SPARE = 1e-10
+
+
+@dataclass(frozen=True)
+class Repair:
+    """A table before and after.
+
+    Attributes:
+        before, after: tables that differ in numbers of experts only.
+        constraints: the conditions that were violated, before or in between.
+    """
+
+    before: FailureTable
+    after: FailureTable
+    constraints: tuple[Constraint, ...]
+
+    @property
+    def distance(self) -> float:
+        """What was minimised: squared change of log-odds, weighted by trust."""
+        return distance(self.before, self.after)
+
+
+def repair(table: FailureTable, solver: Solver | None = None, seed: int = 0) -> Repair:
+    """Mend a valid table; one without contradictions comes back as it is.
+
+    Args:
+        solver: how new numbers are chosen; `optimised` if None.
+        seed: of the samples that look into what bounds leave open.
+
+    Raises:
+        FailureTableError: the solver does not get rid of all contradictions.
+    """
+    solve = solver or optimised
+    active: dict[tuple[str, int], Constraint] = {}
+    current = table
+    for _ in range(_MOST_ROUNDS):
+        violated = _violated(combine(current), seed)
+        if not violated:
+            return Repair(table, current, tuple(active.values()))
+        if violated.keys() <= active.keys():
+            break
+        active |= violated
+        current = solve(table, tuple(active.values()))
+    raise FailureTableError(
+        "the contradictions cannot be mended within the scale's ratings; mend the gravest by hand, or repair with "
+        "probabilities instead of ratings"
+    )
+
+
+def optimised(table: FailureTable, constraints: Sequence[Constraint]) -> FailureTable:
+    """Sequential quadratic programming: linearise the conditions, go to the closest point, repeat.
+
+    The curvature of a condition, a sum of exponentials, is bounded by its gradient: added to the metric, it keeps
+    steps from running to and fro. The metric stays diagonal, so each step is a small problem over the multipliers of
+    the conditions alone: thousands of numbers are no burden.
+    """
+    statements = combine(table)
+    n = len(statements.names)
+    start = _logits(np.concatenate([np.nan_to_num(statements.occurrence), statements.trigger]))
+    trust = np.concatenate([statements.occurrence_trust, statements.trigger_trust])
+    free = trust > 0
+    point, curvature = start.copy(), np.zeros_like(start)
+    multipliers = np.zeros(len(constraints))
+    for _ in range(_MOST_STEPS):
+        probability = _sigmoid(point)
+        trigger = probability[n:]
+        occurrence = filled(statements, probability[:n], trigger)
+        excess = np.array([each.excess(occurrence, trigger) for each in constraints]) + _SPARE
+        rows = np.stack([np.concatenate(each.gradient(occurrence, trigger)) for each in constraints])
+        metric = np.where(free, trust + curvature, 1.0)
+        centre = np.where(free, (trust * start + curvature * point) / metric, start)
+        inverse = free / metric
+        multipliers = _multipliers(rows, inverse, rows @ (point - centre) - excess, multipliers)
+        target = np.clip(centre - inverse * (multipliers @ rows), logit(SMALLEST), -logit(SMALLEST))
+        step = np.clip(target - point, -2.0, 2.0)  # further out the linear picture does not hold
+        point = point + step
+        curvature = multipliers @ np.abs(rows)
+        if np.abs(step).max() < _SPARE / 10:
+            break
+    shift = np.where(np.abs(point - start) > 1e-12, point - start, 0.0)
+    return shifted(table, statements, shift[:n], shift[n:])
+
+
+def shifted(
+    table: FailureTable, statements: Statements, by_failure: np.ndarray, by_relation: np.ndarray
+) -> FailureTable:
+    """Move log-odds of each failure's occurrence, shape (n,), and each relation's trigger, shape (m,).
+
+    All experts of a number move by the same: so their pooled number moves by as much, at the least cost.
+    """
+    failures, relations = list(table.failures), list(table.relations)
+    for i in np.flatnonzero(by_failure):
+        row = statements.failure_row[i]
+        failures[row] = replace(failures[row], occurrence=_moved(failures[row].occurrence, by_failure[i]))
+    for edge in np.flatnonzero(by_relation):
+        row = statements.relation_row[edge]
+        relations[row] = replace(relations[row], trigger=_moved(relations[row].trigger, by_relation[edge]))
+    return replace(table, failures=tuple(failures), relations=tuple(relations))
+
+
+def distance(before: FailureTable, after: FailureTable) -> float:
+    """Squared change of log-odds over all experts' numbers, each weighted by its trust."""
+    total = 0.0
+    for old, new in zip(opinions_of(before), opinions_of(after), strict=True):
+        if old is not new:
+            total += old.trust * (logit(new.probability) - logit(old.probability)) ** 2
+    return total
+
+
+def opinions_of(table: FailureTable) -> list[Opinion]:
+    """All numbers of all experts: those of failures, then those of relations, in the order of the table."""
+    numbers = [opinion for failure in table.failures for opinion in failure.occurrence]
+    return numbers + [opinion for relation in table.relations for opinion in relation.trigger]
+
+
+def _violated(statements: Statements, seed: int) -> dict[tuple[str, int], Constraint]:
+    certificate = certify(statements)
+    settled = settle(statements, certificate, seed)
+    nodes = np.flatnonzero(certificate.inconsistent).tolist()
+    nodes += [i for i, implied in settled.items() if contradicts(statements.occurrence[i], implied)]
+    found: dict[tuple[str, int], Constraint] = {("failure", i): too_rare(statements, i) for i in nodes}
+    for edge in weak_relations(statements, leaks(statements, certificate)):
+        found["relation", edge] = weaker_than_leak(statements, edge)
+    return found
+
+
+def _multipliers(rows: np.ndarray, inverse: np.ndarray, bound: np.ndarray, guess: np.ndarray) -> np.ndarray:
+    """Of the closest point y with rows @ y <= bound, in the metric 1 / inverse: a linear complementarity problem.
+
+    Block principal pivoting (Judice and Pires 1994): all conditions on the wrong side change it at once; should that
+    not end, one at a time (Murty 1974), which must.
+    """
+    gram = (rows * inverse) @ rows.T
+    gram[np.diag_indices_from(gram)] += 1e-13 * np.trace(gram) / len(gram) + 1e-300
+    active = guess > 0
+    for pivots in range(100 + 10 * len(bound)):
+        multipliers = np.zeros(len(bound))
+        multipliers[active] = np.linalg.solve(gram[np.ix_(active, active)], -bound[active])
+        wrong = np.where(active, multipliers < 0, gram @ multipliers + bound < -1e-14)
+        if not wrong.any():
+            break
+        if pivots >= 50:
+            wrong[: np.flatnonzero(wrong)[-1]] = False
+        active ^= wrong
+    return np.maximum(multipliers, 0.0)
+
+
+def _moved(opinions: tuple[Opinion, ...], shift: float) -> tuple[Opinion, ...]:
+    """Shifted, and rounded to the digits that a spreadsheet keeps."""
+    logits = np.array([logit(each.probability) + shift for each in opinions])
+    return tuple(
+        replace(each, probability=float(f"{new:.12g}"), rating=None)
+        for each, new in zip(opinions, _sigmoid(logits), strict=True)
+    )
+
+
+def _logits(probability: np.ndarray) -> np.ndarray:
+    clipped = np.clip(probability, SMALLEST, 1 - SMALLEST)
+    return np.log(clipped / (1 - clipped))
+
+
+def _sigmoid(value: np.ndarray) -> np.ndarray:
+    return 1 / (1 + np.exp(-value))
