@@ -1,6 +1,6 @@
-"""The demo: rank photos and degraded copies by uncertainty, then retrieve, and abstain where that is wise.
+"""The demo: photos ranked by uncertainty and safe retrieval, a shielded generator, root causes in a battery factory.
 
-Everything it shows is computed here, from photographs that installed packages carry.
+Everything it shows is computed here, from what installed packages carry.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from PIL import Image
 from transformers import BaseImageProcessor
 
 from .atomic import atomic_path, write_text
+from .demo_failure import RootCauseSummary, run_root_cause_demo
+from .demo_shield import ShieldSummary, run_shield_demo
 from .image_sources import FolderSource, ImageSource, read_source_image
 from .modeling_image_uncertainty import ImageUncertaintyModel
 from .prediction import OutsideReferenceWarning, Prediction, predict
@@ -50,6 +52,7 @@ class Summary:
         right_when_answered: as ``right``, among these.
         wrong, wrong_withheld: number of wrong answers, and of those among them that were withheld.
         outside_reference: share of the photos that are unlike those that percentiles refer to.
+        shield, root_causes: what the other two parts found.
     """
 
     model: str
@@ -65,6 +68,8 @@ class Summary:
     wrong: int
     outside_reference: float
     files: dict[str, str]
+    shield: ShieldSummary
+    root_causes: RootCauseSummary
 
 
 def run_demo(output: Path) -> Summary:
@@ -155,6 +160,8 @@ def _summarise(
         wrong=int((~right).sum()),
         outside_reference=float(np.mean([p.outside_reference for p in predictions if _kind(p) == PHOTO])),
         files={name: str(output / name) for name in ("ranking.png", "retrieval.png", "map.html", "map.png")},
+        shield=run_shield_demo(output),
+        root_causes=run_root_cause_demo(output),
     )
 
 

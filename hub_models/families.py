@@ -48,4 +48,12 @@ FAMILIES = (
         headline_words="AUROC for mistakes on photos",
         pipeline="pipeline_image_uncertainty.ImageUncertaintyPipeline",
     ),
+    Family(
+        task="failure-network",
+        model_type="failure_network",
+        config="configuration_failure_network.FailureNetworkConfig",
+        model="modeling_failure_network.FailureNetworkModel",
+        headline=("root-causes@1", "top cause right", ""),
+        headline_words="top cause right",
+    ),
 )

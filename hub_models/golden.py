@@ -44,5 +44,18 @@ def smooth_noise(config: PretrainedConfig) -> dict[str, Tensor]:
     return {"pixel_values": torch.nn.functional.interpolate(noise, size=size, mode="bicubic")}
 
 
+def last_failure_observed(config: PretrainedConfig) -> dict[str, Tensor]:
+    """Two rows of ``evidence`` (2, n): the last failure is present, or present while the first is absent."""
+    import torch
+
+    evidence = torch.full((2, len(config.names)), -1)
+    evidence[:, -1] = 1
+    evidence[1, 0] = 0
+    return {"evidence": evidence}
+
+
 #: model_type -> the golden input of a model with this configuration.
-INPUTS: dict[str, Callable[[PretrainedConfig], dict[str, Tensor]]] = {"image_uncertainty": smooth_noise}
+INPUTS: dict[str, Callable[[PretrainedConfig], dict[str, Tensor]]] = {
+    "failure_network": last_failure_observed,
+    "image_uncertainty": smooth_noise,
+}

@@ -8,7 +8,6 @@ failure without causes the leak is its prior. No table of 2^causes numbers is ev
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,8 +15,7 @@ from functools import cached_property
 import numpy as np
 
 from .errors import FailureNetworkError
-
-_SHOWN = 5  # names in one message
+from .noisy_or_checks import check_edges, check_names, check_probabilities, listed, with_nearest
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,8 +44,8 @@ class NoisyOr:
         cause, effect = (np.array(value, dtype=np.int64).reshape(-1) for value in (self.cause, self.effect))
         trigger, leak = (np.array(value, dtype=np.float64).reshape(-1) for value in (self.trigger, self.leak))
         names, stages = tuple(self.names), tuple(self.stages)
-        _check_names(names, leak, stages)
-        _check_edges(names, cause, effect, trigger)
+        check_names(names, leak, stages)
+        check_edges(names, cause, effect, trigger)
         order = np.lexsort((cause, effect))
         values = {
             "names": names,
@@ -61,7 +59,7 @@ class NoisyOr:
             if isinstance(value, np.ndarray):
                 value.flags.writeable = False
             object.__setattr__(self, field, value)
-        _check_probabilities(self)
+        check_probabilities(names, self.cause, self.effect, self.trigger, self.leak)
         self.order  # noqa: B018 - finds a cycle now rather than at the first question
 
     @classmethod
@@ -91,11 +89,11 @@ class NoisyOr:
         missing = [name for name in names if name not in leak and name not in effects]
         if missing:
             raise FailureNetworkError(
-                f"no probability for {_listed(missing)}: a failure without causes needs one, leak={{name: p}}"
+                f"no probability for {listed(missing)}: a failure without causes needs one, leak={{name: p}}"
             )
         unknown = [name for name in stages or {} if name not in index]
         if unknown:
-            raise FailureNetworkError(f"stages names unknown failures: {_with_nearest(unknown, names)}")
+            raise FailureNetworkError(f"stages names unknown failures: {with_nearest(unknown, names)}")
         return cls(
             names=tuple(names),
             cause=np.array([index[edge[0]] for edge in edges], dtype=np.int64),
@@ -157,7 +155,7 @@ class NoisyOr:
         names = [names] if isinstance(names, str) else list(names)
         unknown = [name for name in names if name not in self.index]
         if unknown:
-            raise FailureNetworkError(f"unknown failures: {_with_nearest(unknown, self.names)}")
+            raise FailureNetworkError(f"unknown failures: {with_nearest(unknown, self.names)}")
         return np.array([self.index[name] for name in names], dtype=np.int64)
 
     def stage(self, position: int) -> str:
@@ -240,68 +238,3 @@ class NoisyOr:
             off = np.prod(1 - self.trigger[edges] * marginal[self.cause[edges]])
             marginal[i] = 1 - (1 - self.leak[i]) * off if off < 1 else self.leak[i]
         return marginal
-
-
-def _check_names(names: tuple[str, ...], leak: np.ndarray, stages: tuple[str, ...]) -> None:
-    if not names:
-        raise FailureNetworkError("the network is empty; give at least one failure")
-    odd = [name for name in names if not isinstance(name, str) or not name]
-    if odd:
-        raise FailureNetworkError(f"names must be non-empty text, not {_listed(odd)}")
-    if len(set(names)) < len(names):
-        counts = dict.fromkeys(names, 0)
-        for name in names:
-            counts[name] += 1
-        twice = [name for name, count in counts.items() if count > 1]
-        raise FailureNetworkError(f"names given more than once: {_listed(twice)}")
-    if len(leak) != len(names):
-        raise FailureNetworkError(f"leak holds {len(leak)} numbers for {len(names)} failures")
-    if stages and len(stages) != len(names):
-        raise FailureNetworkError(f"stages holds {len(stages)} values for {len(names)} failures")
-
-
-def _check_edges(names: tuple[str, ...], cause: np.ndarray, effect: np.ndarray, trigger: np.ndarray) -> None:
-    if not len(cause) == len(effect) == len(trigger):
-        raise FailureNetworkError(
-            f"cause, effect and trigger have {len(cause)}, {len(effect)} and {len(trigger)} entries; "
-            "give one each per edge"
-        )
-    ends = np.concatenate([cause, effect])
-    if len(ends) and (ends.min() < 0 or ends.max() >= len(names)):
-        raise FailureNetworkError(f"an edge points outside the {len(names)} failures")
-    loops = np.flatnonzero(cause == effect)
-    if len(loops):
-        raise FailureNetworkError(
-            f"a failure cannot cause itself: {_listed([names[cause[i]] for i in loops])}"
-        )
-    _, at, count = np.unique(cause * len(names) + effect, return_index=True, return_counts=True)
-    twice = at[count > 1]
-    if len(twice):
-        shown = [f"{names[cause[i]]} -> {names[effect[i]]}" for i in twice]
-        raise FailureNetworkError(f"edges given more than once: {_listed(shown)}")
-
-
-def _check_probabilities(network: NoisyOr) -> None:
-    for i in np.flatnonzero(~((network.leak >= 0) & (network.leak <= 1))):
-        raise FailureNetworkError(
-            f"leak of {network.names[i]!r} is {network.leak[i]}; give a probability from 0 to 1"
-        )
-    for i in np.flatnonzero(~((network.trigger >= 0) & (network.trigger <= 1))):
-        edge = f"{network.names[network.cause[i]]!r} -> {network.names[network.effect[i]]!r}"
-        raise FailureNetworkError(
-            f"trigger of {edge} is {network.trigger[i]}; give a probability from 0 to 1"
-        )
-
-
-def _listed(names: Sequence[object]) -> str:
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return ", ".join(repr(name) for name in names[:_SHOWN]) + more
-
-
-def _with_nearest(unknown: Sequence[str], known: Sequence[str]) -> str:
-    parts = []
-    for name in unknown[:_SHOWN]:
-        near = difflib.get_close_matches(str(name), known, n=3)
-        parts.append(f"{name!r}" + (f" (nearest: {_listed(near)})" if near else ""))
-    more = f" and {len(unknown) - _SHOWN} more" if len(unknown) > _SHOWN else ""
-    return ", ".join(parts) + more

@@ -1,15 +1,7 @@
-"""Weighted samples of all failures given evidence, drawn backwards from what was observed. Published code.
+"""Posteriors of many evidence rows at once, in torch, on any device. Published code.
 
-Forward sampling hardly ever meets rare evidence. Here each present failure is first explained: a cause is chosen,
-its leak or a parent, which then must be explained in turn; a guess of how likely each cause is together with what
-still waits (`Proposal`) leads the choice, so that explanations that share causes are found. Everything else is then
-drawn forwards. The weights make the estimate unbiased for any guess, by the identity
-
-    P(x_i = 1 | x) = sum over causes c of P(x_i = 1 | x) k(c | x),   k(c | x) = v_c / (leak_i + sum_m trigger_m x_m)
-
-with v = leak_i for the leak and trigger_m x_m for a parent: target density and draw both know the chosen causes.
-
-In torch, many samples of many cases side by side, on any device.
+The sampler of `noisy_or_sampling`, every sample of every row a column of dense tensors: what a GPU likes. A failure
+costs a handful of kernels whatever the number of columns.
 """
 
 from __future__ import annotations
@@ -20,16 +12,89 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .noisy_or_evidence import Case
-from .noisy_or_moments import Moments
-from .noisy_or_proposal import Proposal
+from .errors import FailureNetworkError
+from .noisy_or import NoisyOr
+from .noisy_or_evidence import Case, Evidence, pose
+from .noisy_or_explaining import DEFENSIVE
+from .noisy_or_proposal import Proposal, propose
 
-#: Share of the choice of causes that is uniform, so that no weight is unbounded.
-DEFENSIVE = 0.01
+#: Numbers in the largest tensor, 4 bytes each.
+_MOST_STATES = 1 << 28
 
 
 @dataclass(frozen=True, eq=False)
-class Draws:
+class BatchPosterior:
+    """Of B rows of evidence on n failures.
+
+    Attributes:
+        probability: (B, n) float64, NaN in rows whose evidence has probability zero.
+        log_evidence: (B,) log P(evidence), -inf in those rows.
+        effective_samples: (B,) of ``samples``; below about 1000 do not trust the second digit.
+    """
+
+    probability: Tensor
+    log_evidence: Tensor
+    effective_samples: Tensor
+
+
+def infer_batch(
+    network: NoisyOr, evidence: Tensor, samples: int = 4096, seed: int = 0, device: torch.device | str = "cpu"
+) -> BatchPosterior:
+    """P(X_i = 1 | evidence) for each row.
+
+    Args:
+        evidence: (B, n): 1 present, 0 absent, -1 not observed.
+        samples: weighted samples of each row.
+
+    Raises:
+        FailureNetworkError: evidence of another shape or with other values.
+    """
+    if evidence.dim() != 2 or evidence.shape[1] != len(network):
+        raise FailureNetworkError(
+            f"evidence has shape {tuple(evidence.shape)}; it must be (rows, {len(network)}), one column a failure"
+        )
+    rows = evidence.detach().cpu().numpy()
+    if not np.isin(rows, (-1, 0, 1)).all():
+        raise FailureNetworkError("evidence must be 1 (present), 0 (absent) or -1 (not observed)")
+    cases = _cases(network, rows)
+    probability = torch.full(rows.shape, torch.nan, dtype=torch.float64)
+    log_evidence = torch.full((len(rows),), -torch.inf, dtype=torch.float64)
+    effective = torch.zeros(len(rows), dtype=torch.float64)
+    generator = torch.Generator(torch.device(device)).manual_seed(seed)
+    possible = list(cases)
+    together = max(1, _MOST_STATES // (samples * len(network)))
+    for start in range(0, len(possible), together):
+        chosen = possible[start : start + together]
+        group = [cases[row] for row in chosen]
+        draws = BatchSampler(group, propose(group), device).draw(samples, generator)
+        shift = draws.log_weight.max(dim=1, keepdim=True).values.clamp_min(-1e300)
+        weight = (draws.log_weight - shift).exp()
+        total = weight.sum(dim=1)
+        present = torch.einsum("nbs,bs->bn", draws.states, weight.float()).double() / total[:, None]
+        place = torch.empty(len(network), dtype=torch.int64)
+        place[torch.tensor(group[0].kept)] = torch.arange(len(network))
+        probability[chosen] = present.cpu()[:, place].clamp(0, 1)
+        log_evidence[chosen] = ((total / samples).log() + shift[:, 0]).cpu()
+        effective[chosen] = (total.square() / weight.square().sum(dim=1)).cpu()
+    return BatchPosterior(probability, log_evidence, effective)
+
+
+def _cases(network: NoisyOr, rows: np.ndarray) -> dict[int, Case]:
+    """Row -> case, all in one order and informed alike; rows with impossible evidence are left out."""
+    seen = np.flatnonzero((rows != -1).any(axis=0))
+    cases = {}
+    for row, values in enumerate(rows):
+        try:
+            cases[row] = pose(
+                network, Evidence(np.flatnonzero(values == 1), np.flatnonzero(values == 0)), informed_by=seen
+            )
+        except FailureNetworkError:
+            continue
+    return cases
+
+
+@dataclass(frozen=True, eq=False)
+class BatchDraws:
     """S weighted samples of B cases on n failures.
 
     Attributes:
@@ -45,8 +110,8 @@ class Draws:
 _Explained = dict[int, tuple[Tensor, Tensor]]
 
 
-class BackwardSampler:
-    """Draws for B cases that share a network in one order, as `pose` and `pose_batch` make them."""
+class BatchSampler:
+    """Draws for B cases that share a network in one order."""
 
     def __init__(self, cases: list[Case], proposal: Proposal, device: torch.device | str = "cpu") -> None:
         case = cases[0]
@@ -69,17 +134,11 @@ class BackwardSampler:
         self._excess = torch.tensor(proposal.excess, device=device)
         self._usable = torch.tensor(self._possible, device=device).float()
 
-    def moments(self, count: int, seed: int, log_shift: float) -> Moments:
-        """Sums over ``count`` samples of the first case, their weights divided by exp(``log_shift``)."""
-        draws = self.draw(count, torch.Generator(self._device).manual_seed(seed))
-        states, log_weight = draws.states[:, 0].cpu().numpy(), draws.log_weight[0].cpu().numpy()
-        return Moments.of(states, log_weight, log_shift)
-
-    def draw(self, count: int, generator: torch.Generator) -> Draws:
+    def draw(self, count: int, generator: torch.Generator) -> BatchDraws:
         """``count`` samples of every failure in every case."""
         log_weight = torch.zeros(len(self._present), count, dtype=torch.float64, device=self._device)
         explained = self._explain(log_weight, generator)
-        return Draws(self._complete(explained, log_weight, generator), log_weight)
+        return BatchDraws(self._complete(explained, log_weight, generator), log_weight)
 
     def _explain(self, log_weight: Tensor, generator: torch.Generator) -> _Explained:
         """Choose a cause for each failure that must be present, the last one first; changes weights in place."""

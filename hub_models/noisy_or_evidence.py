@@ -68,16 +68,20 @@ def read_evidence(network: NoisyOr, present: Iterable[str], absent: Iterable[str
     return Evidence(on, off)
 
 
-def pose(network: NoisyOr, evidence: Evidence) -> Case:
+def pose(network: NoisyOr, evidence: Evidence, informed_by: np.ndarray | None = None) -> Case:
     """The whole network in topological order with its evidence.
 
     What is certain (probabilities 0 and 1) is followed through the network first. This decides exactly whether
     the evidence is possible: the state in which everything is present that can be has a positive probability.
 
+    Args:
+        informed_by: positions that count as observed for the order; the evidence, if None.
+
     Raises:
         FailureNetworkError: evidence of probability zero; says which observation cannot be.
     """
-    informed = network.ancestors(np.concatenate([evidence.present, evidence.absent]))
+    observed = np.concatenate([evidence.present, evidence.absent])
+    informed = network.ancestors(observed if informed_by is None else informed_by)
     order = np.concatenate([informed, network.order[~np.isin(network.order, informed)]])
     ordered = network.restricted(order)
     present, absent = np.isin(order, evidence.present), np.isin(order, evidence.absent)

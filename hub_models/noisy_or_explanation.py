@@ -15,7 +15,7 @@ from .noisy_or import NoisyOr
 from .noisy_or_elimination import eliminate
 from .noisy_or_evidence import Case, Evidence, pose
 from .noisy_or_proposal import propose
-from .noisy_or_sampling import draw
+from .noisy_or_sampling import BackwardSampler
 from .noisy_or_tables import Factor, arranged, noisy_or_table, product
 
 _SAMPLES, _STARTS = 4096, 8
@@ -91,8 +91,8 @@ def _exact(case: Case) -> np.ndarray | None:
 
 
 def _search(case: Case, seed: int) -> np.ndarray:
-    draws = draw(case, propose(case), _SAMPLES, np.random.default_rng(seed))
-    states = np.unique(draws.states.astype(bool), axis=1).T
+    draws = BackwardSampler(case, propose([case])).draw(_SAMPLES, np.random.default_rng(seed))
+    states = np.unique(draws.states().astype(bool), axis=1).T
     order = np.argsort(-case.network.log_probability(states))[:_STARTS]
     climbed = [_climb(case, states[i]) for i in order]
     return max(climbed, key=lambda state: float(case.network.log_probability(state)))

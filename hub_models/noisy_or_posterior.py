@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -19,88 +16,13 @@ from .noisy_or_evidence import Case, Evidence, pose
 from .noisy_or_exact import exact_plan, exact_posterior
 from .noisy_or_moments import Moments
 from .noisy_or_proposal import propose
+from .noisy_or_records import FailurePosterior, Posterior, warnings_of
 from .noisy_or_sampling import BackwardSampler
 
 #: Disagreement by rounding up to which sums are called exact.
 _EXACT_ERROR = 1e-7
 _PILOT = 64
-_BATCH, _COMPILED_BATCH = 2048, 8192
-_FEW_SAMPLES, _HEAVY_TAIL = 1000, 0.7
-
-
-@dataclass(frozen=True)
-class FailurePosterior:
-    """One failure given the evidence.
-
-    Attributes:
-        name, stage: of the failure.
-        probability: P(present | evidence).
-        low, high: 95 % interval of the computation (not of the experts' numbers); equal if exact.
-        prior: P(present) without evidence: exact for failures without causes, else an upper bound.
-        is_root: has no causes in the network.
-        observed: True or False as observed, None if it was not.
-    """
-
-    name: str
-    probability: float
-    low: float
-    high: float
-    stage: str
-    prior: float
-    is_root: bool
-    observed: bool | None
-
-
-@dataclass(frozen=True)
-class Posterior:
-    """All failures, in the order of the network; iterates over the records.
-
-    Attributes:
-        records: of every failure.
-        method: "exact", "sampled", or "exact causes, sampled consequences".
-        log_evidence: log P(evidence).
-        samples: weighted samples drawn, 0 if exact.
-        effective_samples: how many unweighted samples they are worth; infinite if exact.
-        pareto_k: of the weights; above 0.7 the intervals cannot be trusted. NaN if exact.
-        precision: the largest half width of the intervals.
-        seconds: spent, setup included.
-        warnings: what a reader must know before using the numbers.
-    """
-
-    records: tuple[FailurePosterior, ...]
-    method: str
-    log_evidence: float
-    samples: int
-    effective_samples: float
-    pareto_k: float
-    precision: float
-    seconds: float
-    warnings: tuple[str, ...]
-
-    def __iter__(self) -> Iterator[FailurePosterior]:
-        return iter(self.records)
-
-    def __len__(self) -> int:
-        return len(self.records)
-
-    def __getitem__(self, name: str) -> FailurePosterior:
-        for record in self.records:
-            if record.name == name:
-                return record
-        raise KeyError(name)
-
-    def ranked(self, roots_only: bool = True) -> list[FailurePosterior]:
-        """Unobserved failures, the most probable one first; with ``roots_only`` those without causes."""
-        chosen = [r for r in self.records if r.observed is None and (r.is_root or not roots_only)]
-        return sorted(chosen, key=lambda record: -record.probability)
-
-    def to_pandas(self) -> Any:
-        """One row a failure, as a pandas DataFrame."""
-        try:
-            import pandas
-        except ImportError as error:
-            raise FailureNetworkError("to_pandas needs pandas: pip install pandas") from error
-        return pandas.DataFrame([vars(record) for record in self.records])
+_FIRST_BATCH, _BATCH = 4096, 16384
 
 
 def infer(
@@ -214,14 +136,13 @@ def _sample(
     shift = float(tail.max()) if np.isfinite(tail.max()) else 0.0
     compiled = isinstance(sampler, CompiledSampler)
     workers = torch.get_num_threads() if compiled else 1
-    batch = _COMPILED_BATCH if compiled else _BATCH
     began = time.perf_counter()
-    moments = sampler.moments(batch, next(seeds), shift)
+    moments = sampler.moments(_FIRST_BATCH, next(seeds), shift)
     with ThreadPoolExecutor(workers) as pool:
         while (missing := _missing(moments, known, precision)) > 0:
             now = time.perf_counter()
             affordable = moments.count * (deadline - now) / (now - began)
-            count = int(min(missing, affordable / workers, batch))
+            count = int(min(missing, affordable / workers, _BATCH))
             if count < 64:
                 break
             jobs = [pool.submit(sampler.moments, count, next(seeds), shift) for _ in range(workers)]
@@ -281,27 +202,5 @@ def _summary(
         pareto_k=moments.pareto_k if moments else math.nan,
         precision=reached,
         seconds=time.perf_counter() - start,
-        warnings=_warnings(moments, reached, precision),
+        warnings=warnings_of(moments, reached, precision),
     )
-
-
-def _warnings(moments: Moments | None, reached: float, precision: float) -> tuple[str, ...]:
-    if moments is None:
-        return ()
-    found = []
-    if reached > precision > 0:
-        found.append(
-            f"precision {precision:g} was not reached in the time limit: intervals are up to +-{reached:.2g} wide; "
-            "allow more time"
-        )
-    if moments.effective < _FEW_SAMPLES:
-        found.append(
-            f"{moments.count} samples are worth only {moments.effective:.0f}: this evidence is hard to explain; "
-            "read the ranking with its intervals"
-        )
-    if moments.pareto_k > _HEAVY_TAIL:
-        found.append(
-            f"a few samples carry most of the weight (Pareto k {moments.pareto_k:.2f} > {_HEAVY_TAIL}): the true "
-            "values may lie outside the intervals; allow more time and compare"
-        )
-    return tuple(found)

@@ -16,7 +16,7 @@ from .errors import FailureNetworkError
 from .noisy_or import NoisyOr
 from .noisy_or_evidence import Case, Evidence, pose
 from .noisy_or_proposal import propose
-from .noisy_or_sampling import BATCH, draw
+from .noisy_or_sampling import BackwardSampler
 
 #: A pair of failures counts as related beyond this likelihood-ratio statistic (99.9 % of chi squared, 1 degree).
 _RELATED = 10.8
@@ -214,12 +214,9 @@ def _marginals_without_each(network: NoisyOr) -> np.ndarray:
 
 def _sampled(network: NoisyOr, evidence: Evidence, samples: int, seed: int) -> _Sampled:
     case = pose(network, evidence)
-    proposal = propose(case)
-    generator = np.random.default_rng(seed)
-    parts = [draw(case, proposal, BATCH, generator) for _ in range(max(1, samples // BATCH))]
-    log_weight = np.concatenate([part.log_weight for part in parts])
-    weight = np.exp(log_weight - log_weight.max())
-    return _Sampled(case, np.concatenate([part.states for part in parts], axis=1), weight / weight.sum())
+    draws = BackwardSampler(case, propose([case])).draw(samples, np.random.default_rng(seed))
+    weight = np.exp(draws.log_weight - draws.log_weight.max())
+    return _Sampled(case, draws.states(), weight / weight.sum())
 
 
 def _mutual_information(both: np.ndarray, p: np.ndarray, q: np.ndarray) -> np.ndarray:

@@ -34,10 +34,21 @@ def test_the_demo_sees_what_degrading_does_and_abstains_from_wrong_answers(outpu
     assert summary["wrong_withheld"] <= summary["wrong"]
 
 
+def test_the_shield_holds_and_a_root_cause_is_found(output: Path) -> None:
+    summary = json.loads((output / "summary.json").read_text())
+    shield, causes = summary["shield"], summary["root_causes"]
+    assert shield["copies"] >= 8
+    assert shield["copies_shielded"] == 0
+    assert shield["nearest"] < shield["radius"] <= shield["nearest_shielded"]
+    name, probability, low, high = causes["causes"][0]
+    assert "blade" in name.lower()
+    assert 0.5 < low <= probability <= high
+
+
 def test_pictures_and_page_are_there_and_not_blank(output: Path) -> None:
-    for name in ("ranking.png", "retrieval.png", "map.png"):
+    for name in ("ranking.png", "retrieval.png", "map.png", "shield.png", "root_causes.png"):
         with Image.open(output / name) as picture:
-            assert min(picture.size) > 400
+            assert min(picture.size) > 300
             assert np.asarray(picture.convert("L")).std() > 10
     page = (output / "map.html").read_text(encoding="utf-8")
     assert "data:image/" in page  # thumbnails are inside

@@ -15,7 +15,7 @@ def demo(
     output: Annotated[Path, typer.Option(help="Folder for pictures and summary.json.")] = Path("out/demo"),
     json_: Json = False,
 ) -> None:
-    """Rank photos by uncertainty, retrieve which photo a crop came from, abstain where that is wise."""
+    """Photos ranked by uncertainty and safe retrieval, a shielded generator, root causes of a fault."""
     from ..demo import run_demo
 
     summary = run_demo(output)
@@ -23,6 +23,10 @@ def demo(
         print_json(dataclasses.asdict(summary))
         return
     median = summary.median_percentile
+    shield, causes = summary.shield, summary.root_causes
+    ranked = "\n".join(
+        f"    {p:5.1%} [{low:.1%}, {high:.1%}]  {name}" for name, p, low, high in causes.causes[:3]
+    )
     print(
         f"""
 {summary.model} looked at {summary.images} images: {summary.photos} photos and degraded copies of each.
@@ -40,13 +44,26 @@ Which photo was a crop cut from? {summary.queries} queries:
     answering the {summary.answered} that are certain enough: {summary.right_when_answered:.0%} right
     {summary.wrong_withheld} of the {summary.wrong} wrong answers were withheld.
 
+{shield.model} learnt 64 digits by heart. The {shield.protected} that it would copy are protected:
+    {shield.copies} of {shield.samples} images lie within the radius without it, {shield.copies_shielded} with it
+    (nearest {shield.nearest:.2f} and {shield.nearest_shielded:.2f}, radius {shield.radius:.1f}; all pairs compared).
+
+{causes.model}: {causes.failures} failures, {causes.relations} relations. Seen: {", ".join(causes.observed)}.
+Root causes ({causes.method}, with 95 % intervals):
+{ranked}
+    Look next at: {causes.inspect_next}
+
 Look at  {summary.files["ranking.png"]}
          {summary.files["retrieval.png"]}
          {summary.files["map.html"]}   (open in a browser)
+         {shield.picture}
+         {causes.picture}
 
 Next:    .venv/bin/hub-models list
          .venv/bin/hub-models predict {summary.model} YOUR_PHOTO.jpg
          .venv/bin/hub-models map {summary.model} --images YOUR_FOLDER --output out/map
+         .venv/bin/hub-models generate digits-flow --shield training --radius 6
+         .venv/bin/hub-models failure template my_fmea.xlsx --semantics diez
 """
     )
 

@@ -1,4 +1,4 @@
-"""``hub-models failure template``, ``check``, ``repair``, ``build``, ``query`` and ``explain``."""
+"""``hub-models failure template``, ``check``, ``repair`` and ``build``; questions to a network: `failure_answers`."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
+from . import failure_answers
 from .options import Json, print_json
 
 if TYPE_CHECKING:
@@ -20,6 +21,8 @@ app = typer.Typer(
     help="Failure networks: FMEA tables in, contradictions found and mended, root causes out.",
     no_args_is_help=True,
 )
+for name, command in failure_answers.COMMANDS.items():
+    app.command(name)(command)
 
 
 class Meaning(StrEnum):
@@ -149,6 +152,31 @@ def repair(
     print(
         f"{output}: {len(changes)} numbers changed\nnext: hub-models failure build {output} --output DIRECTORY"
     )
+
+
+@app.command()
+def build(
+    table: Table,
+    output: Annotated[Path, typer.Option(help="Folder for the network, a model like every other here.")],
+    semantics: Stated = None,
+    as_json: Json = False,
+) -> None:
+    """Make a network of a table without contradictions."""
+    from ..failure.build import build_network
+    from ..manifest import write_manifest
+    from ..modeling_failure_network import FailureNetworkModel
+    from ..repository import replace_folder
+
+    network = build_network(_read(table, semantics))
+    model = FailureNetworkModel.from_network(network, source=table.name)
+    with replace_folder(output) as folder:
+        model.save_pretrained(folder)
+        write_manifest(folder, {"name": output.name, "source": table.name})
+    if as_json:
+        print_json({"network": output, "failures": len(network), "relations": len(network.cause)})
+    else:
+        print(f"{output}: {len(network):,} failures, {len(network.cause):,} relations")
+        print(f"next: hub-models failure query {output} --present NAME")
 
 
 def _write_repaired(source: Path, output: Path, after: FailureTable, changes: list[Any]) -> None:

@@ -36,6 +36,11 @@ def train(
 
             accuracy = train_classifier(recipe, folder)
             print(f"wrote {folder}; accuracy on its test images {accuracy:.3f}")
+        case "failure-network":
+            from ..failure.checkpoint import train_failure_network
+
+            network = train_failure_network(recipe, folder).network
+            print(f"wrote {folder}: {len(network.names)} failures; next: hub-models failure query {folder}")
         case _:
             _train_heads(recipe, folder)
 

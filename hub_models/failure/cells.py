@@ -22,7 +22,10 @@ def text_of(cell: Cell) -> str:
         return ""
     if isinstance(cell, float) and cell.is_integer():
         cell = int(cell)  # a spreadsheet stores the name 12 as 12.0
-    return " ".join(unicodedata.normalize("NFC", str(cell)).translate(_CONTROLS).split())
+    text = str(cell)
+    if not (text.isascii() and text.isprintable()):
+        text = unicodedata.normalize("NFC", text).translate(_CONTROLS)
+    return " ".join(text.split())
 
 
 def is_blank(cell: Cell) -> bool:

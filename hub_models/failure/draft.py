@@ -102,10 +102,11 @@ class Draft:
 
     def failures(self) -> tuple[Failure, ...]:
         """All failures, in order of appearance."""
+        order = {step: number for number, step in enumerate(self._steps)}
         return tuple(
             Failure(
                 name=draft.name,
-                stage=self._stage(draft),
+                stage=_stage(draft, order),
                 occurrence=_joined(draft.occurrence),
                 severity=draft.ratings.get("severity"),
                 detection=draft.ratings.get("detection"),
@@ -127,15 +128,6 @@ class Draft:
         """Process steps in order: as listed, else by first appearance."""
         return tuple(self._steps)
 
-    def _stage(self, draft: _FailureDraft) -> str:
-        """Its own step; else no earlier than what it is an effect of, no later than what it causes."""
-        order = {step: number for number, step in enumerate(self._steps)}
-        if draft.stage is not None:
-            return draft.stage
-        if draft.effect_in:
-            return max(draft.effect_in, key=order.__getitem__)
-        return min(draft.cause_in, key=order.__getitem__, default="")
-
     def _merge(self, opinions: dict[str, list[Opinion]], new: Opinion, what: str) -> None:
         trust = self.settings.trust
         if trust and new.expert and new.expert not in trust and new.expert not in self._strangers:
@@ -152,6 +144,15 @@ class Draft:
 
     def _report(self, kind: str, place: Place, found: str, expected: str, fatal: bool = True) -> None:
         self.problems.append(Problem(kind, place, found, expected, fatal))
+
+
+def _stage(draft: _FailureDraft, order: dict[str, int]) -> str:
+    """Its own step; else no earlier than what it is an effect of, no later than what it causes."""
+    if draft.stage is not None:
+        return draft.stage
+    if draft.effect_in:
+        return max(draft.effect_in, key=order.__getitem__)
+    return min(draft.cause_in, key=order.__getitem__, default="")
 
 
 def _joined(opinions: dict[str, list[Opinion]]) -> tuple[Opinion, ...]:

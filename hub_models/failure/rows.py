@@ -45,6 +45,7 @@ class RowReader:
         self.part = part
         self.draft = draft
         self._columns: dict[str, list[Column]] = {}
+        self._unreadable: set[Place] = set()
         for column in recognise(grid.headers):
             self._take(column)
 
@@ -95,11 +96,11 @@ class RowReader:
         if not chain:
             self._report("no name", self._place(number), "a row without cause, failure and effect", "a name")
             return
-        step = self._text(cells, "process step")
+        step, place = self._text(cells, "process step"), self._place(number)
         for role, name in chain:
-            self.draft.add_failure(name, self._place(number))
+            self.draft.add_failure(name, place)
             if step and role != "failure":
-                self.draft.add_step(step, self._place(number))
+                self.draft.add_step(step, place)
                 self.draft.mention(name, role, step)
         if names["failure"]:
             self._describe(names["failure"], number, cells, ())
@@ -173,7 +174,9 @@ class RowReader:
             return convert(cell)
         except ValueError as error:
             place = Place(self.grid.name, number, column.header)
-            self._report("number", place, f"{text_of(cell)[:60]!r}", str(error))
+            if place not in self._unreadable:  # one trust may weigh two numbers
+                self._unreadable.add(place)
+                self._report("number", place, f"{text_of(cell)[:60]!r}", str(error))
             return None
 
     def _name(self, number: int, cells: list[Cell], role: str) -> str:

@@ -87,5 +87,5 @@ def examine_table(path: str | Path, semantics: Semantics | None = None) -> Readi
         occurrence_scale=settings.occurrence_scale,
         trigger_scale=settings.trigger_scale,
     )
-    problems += validate(table)
+    problems += validate(table, bool(settings.stages))
     return Reading(path.name, table, tuple(problems))

@@ -14,8 +14,13 @@ from .records import Failure, FailureTable, Opinion, Place, Problem, Relation
 _SUGGESTED = 30
 
 
-def validate(table: FailureTable) -> list[Problem]:
-    """Every problem of a table that was read, fatal ones and warnings."""
+def validate(table: FailureTable, stages_listed: bool = True) -> list[Problem]:
+    """Every problem of a table that was read, fatal ones and warnings.
+
+    Args:
+        stages_listed: whether the table itself says in which order its process steps run; if not, their first
+            appearance is taken for it, and an effect in an earlier step is a warning only.
+    """
     if not table.failures:
         return [Problem("empty", None, "the table holds no failure", "at least one row with a failure")]
     known = {failure.name: failure for failure in table.failures}
@@ -26,7 +31,7 @@ def validate(table: FailureTable) -> list[Problem]:
         )
     relations = [each for each in table.relations if each.cause in known and each.effect in known]
     problems += _loops(relations)
-    problems += _stage_order(table, known, relations)
+    problems += _stage_order(table, known, relations, stages_listed)
     problems += _occurrences(table, {relation.effect for relation in relations})
     problems += _triggers(table)
     problems += _isolated(table, relations)
@@ -78,7 +83,7 @@ def _loops(relations: list[Relation]) -> Iterator[Problem]:
 
 
 def _stage_order(
-    table: FailureTable, known: dict[str, Failure], relations: list[Relation]
+    table: FailureTable, known: dict[str, Failure], relations: list[Relation], listed: bool
 ) -> Iterator[Problem]:
     order = {stage: number for number, stage in enumerate(table.stages)}
     for relation in relations:
@@ -88,7 +93,9 @@ def _stage_order(
                 f"{relation.cause!r} of {before!r} causes {relation.effect!r} of {after!r}, an earlier step"
             )
             expected = "an effect in the same or a later step; the order is " + " > ".join(table.stages)
-            yield Problem("stage order", relation.place, found, expected)
+            if not listed:
+                expected += " by first appearance: list the stages in the settings if it is not"
+            yield Problem("stage order", relation.place, found, expected, fatal=listed)
     unplaced = [failure for failure in table.failures if not failure.stage]
     if table.stages and unplaced:
         found = f"{len(unplaced):,} failure(s) without a process step, the first being {unplaced[0].name!r}"

@@ -11,7 +11,6 @@ from ..errors import FailureTableError
 from .columns import header_row, recognise
 from .grids import SHEETS, Cell, Grid, Grids
 from .records import Place, Problem
-from .safe_cells import restored
 
 if TYPE_CHECKING:
     from openpyxl import Workbook
@@ -93,7 +92,7 @@ def _cell(cell: Any, stored: Workbook | None, grids: Grids) -> Cell:
         _unreadable(cell, f"the error {value}", grids)
         return None
     if isinstance(value, str):
-        return restored(value) if value.strip() else None
+        return value if value.strip() else None
     return value if isinstance(value, int | float) and not isinstance(value, bool) else str(value)
 
 

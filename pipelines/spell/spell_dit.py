@@ -18,7 +18,7 @@ from .spell_memory import MemoryReferences  # noqa: F401
 from .spell_prediction import Prediction  # noqa: F401
 from .spell_protected import InsidePairs  # noqa: F401
 from .spell_record import StepRecord  # noqa: F401
-from .spell_reference_building import fill_shards  # noqa: F401
+from .spell_reference_building import extend_set  # noqa: F401
 from .spell_reference_manifest import Origin  # noqa: F401
 from .spell_reference_shards import shard_path  # noqa: F401
 from .spell_reference_upkeep import remove_items  # noqa: F401

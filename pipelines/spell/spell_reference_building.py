@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from .spell_errors import ReferencesError
-from .spell_reference_manifest import Shard, read_json, write_json
+from .spell_reference_manifest import Manifest, Shard, only_writer, read_json, write_json, write_manifest
 from .spell_reference_shards import SHARD_BYTES, GrowingShard, require_size, shard_path, shard_sha256
 from .spell_reference_work import Work
 
@@ -19,7 +20,31 @@ PLAN = "building.json"
 _LARGEST = float(np.finfo(np.float16).max)
 
 
-def fill_shards(
+def extend_set(
+    folder: Path,
+    shards: tuple[Shard, ...],
+    work: Work,
+    accelerator: Any | None,
+    progress: Callable[[int], None] | None,
+) -> Manifest:
+    """Write the shards of some work after those that are there, and put the new manifest in place.
+
+    Raises:
+        ReferencesError: as `ReferenceSet.build`.
+    """
+    main = accelerator is None or accelerator.is_main_process
+    with only_writer(folder) if main else nullcontext():
+        manifest = Manifest(work.origin, (*shards, *_fill_shards(work, folder, accelerator, progress)))
+        if main:
+            write_manifest(folder, manifest)
+        if accelerator is not None:
+            accelerator.wait_for_everyone()
+        if main:
+            _forget_plan(folder)
+    return manifest
+
+
+def _fill_shards(
     work: Work, folder: Path, accelerator: Any | None, progress: Callable[[int], None] | None
 ) -> list[Shard]:
     """Write the shards of some items, or go on with them; every process returns the whole list.
@@ -49,7 +74,7 @@ def fill_shards(
     return [_finished(folder, name) for name, _ in shards]
 
 
-def forget_plan(folder: Path) -> None:
+def _forget_plan(folder: Path) -> None:
     """After the manifest holds the new shards, what led to them may go."""
     for note in (*folder.glob("shard-*.done.json"), folder / PLAN):
         note.unlink(missing_ok=True)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
-from .spell_encoding import PREPROCESSING, ImageEncoder, weights_sha256
+from .spell_encoding import PREPROCESSING, ImageEncoder, same_weights, weights_sha256
 from .spell_errors import ReferencesError
 from .spell_reference_manifest import Origin
 
@@ -95,6 +96,31 @@ def plan_work(
         views,
     )
     return Work(origin, images, names, encoder.encode, batch_size)
+
+
+def require_origin(
+    where: Any, origin: Origin, vae: Any | None, resolution: int | tuple[int, int] | None
+) -> None:
+    """Raise unless references of some origin are what this VAE makes, at this resolution where one is given.
+
+    Raises:
+        ReferencesError: names both.
+    """
+    size = (resolution, resolution) if isinstance(resolution, int) else resolution
+    wanted = replace(
+        origin,
+        model="pixels" if vae is None else type(vae).__name__,
+        weights={} if vae is None else weights_sha256(vae),
+        resolution=size or origin.resolution,
+    )
+    other_model = origin.model != "given latents" and (
+        wanted.model != origin.model or not same_weights(wanted.weights, origin.weights)
+    )
+    if other_model or (origin.resolution is not None and wanted.resolution != origin.resolution):
+        raise ReferencesError(
+            f"{where}: made for {origin.told()}, not for {wanted.told()}; distances between them mean nothing. "
+            "Encode the images again: ReferenceSet.build(images, folder=..., vae=pipe.vae, resolution=...)"
+        )
 
 
 def _as_tensor(latents: Any) -> torch.Tensor:

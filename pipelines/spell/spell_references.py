@@ -3,32 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import nullcontext
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from .spell_encoding import same_weights, view_names, weights_sha256
+from .spell_encoding import view_names
 from .spell_errors import ReferencesError
 from .spell_index import Index, load_index
 from .spell_memory import MemoryReferences
 from .spell_protected import ReferenceSearch
-from .spell_reference_building import fill_shards, forget_plan, names_path
-from .spell_reference_manifest import (
-    MANIFEST,
-    Manifest,
-    Shard,
-    only_writer,
-    read_json,
-    read_manifest,
-    write_manifest,
-)
+from .spell_reference_building import extend_set, names_path
+from .spell_reference_manifest import MANIFEST, Manifest, Shard, read_json, read_manifest
 from .spell_reference_shards import removed_rows, shard_path
 from .spell_reference_upkeep import remove_items, verify_shards
-from .spell_reference_work import Work, plan_work
+from .spell_reference_work import plan_work, require_origin
 from .spell_rerank import RowReader
 from .spell_search import IndexedSearch
 from .spell_small_search import SmallSearch
@@ -110,7 +100,7 @@ class ReferenceSet:
             views=views,
             batch_size=batch_size,
         )
-        return cls(folder, _extend(folder, (), work, accelerator, progress))
+        return cls(folder, extend_set(folder, (), work, accelerator, progress))
 
     @classmethod
     def open(
@@ -139,24 +129,7 @@ class ReferenceSet:
             ReferencesError: names both. Where the set was made of given latents without a VAE nothing is known,
                 and only their shape can fail later.
         """
-        size = (resolution, resolution) if isinstance(resolution, int) else resolution
-        model = type(vae).__name__ if vae is not None else "pixels"
-        wanted = replace(
-            self.origin,
-            model=model,
-            weights=weights_sha256(vae) if vae is not None else {},
-            resolution=size or self.origin.resolution,
-        )
-        other_model = self.origin.model != "given latents" and (
-            model != self.origin.model or not same_weights(wanted.weights, self.origin.weights)
-        )
-        other_size = None not in (size, self.origin.resolution) and size != self.origin.resolution
-        if other_model or other_size:
-            raise ReferencesError(
-                f"{self.folder}: made for {self.origin.told()}, not for {wanted.told()}; distances between them "
-                "mean nothing. Encode the images again: ReferenceSet.build(images, folder=..., vae=pipe.vae, "
-                "resolution=...)"
-            )
+        require_origin(self.folder, self.origin, vae, resolution)
 
     def __len__(self) -> int:
         """Number of references that protect: images times views, without those removed."""
@@ -221,7 +194,7 @@ class ReferenceSet:
             raise ReferencesError(
                 f"{self.folder}: holds {', '.join(known[:5])} already; remove them first or choose other names"
             )
-        manifest = _extend(self.folder, self._shards, work, accelerator, progress)
+        manifest = extend_set(self.folder, self._shards, work, accelerator, progress)
         self._adopt(manifest)
 
     def remove(self, names: Iterable[str]) -> None:
@@ -310,23 +283,3 @@ class ReferenceSet:
             [shard_path(self.folder, shard.name) for shard in self._shards], rows, self._columns
         )
         self._searchable: Index | SmallSearch | None = None
-
-
-def _extend(
-    folder: Path,
-    shards: tuple[Shard, ...],
-    work: Work,
-    accelerator: Any | None,
-    progress: Callable[[int], None] | None,
-) -> Manifest:
-    """Write the shards of some work and put the manifest in place."""
-    main = accelerator is None or accelerator.is_main_process
-    with only_writer(folder) if main else nullcontext():
-        manifest = Manifest(work.origin, (*shards, *fill_shards(work, folder, accelerator, progress)))
-        if main:
-            write_manifest(folder, manifest)
-        if accelerator is not None:
-            accelerator.wait_for_everyone()
-        if main:
-            forget_plan(folder)
-    return manifest
