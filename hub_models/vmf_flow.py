@@ -21,41 +21,49 @@ from torch import Tensor
 
 from .bessel_ratio import bessel_ratio
 
-#: Points of the Gauss-Legendre rule, and how many standard deviations of the angle it reaches into the tail.
-QUADRATURE_POINTS = 24
-REACH = 10.0
+#: By dtype: points of the Gauss-Legendre rule, and how many standard deviations of the angle it reaches into the tail.
+QUADRATURE = {torch.float64: (24, 10.0), torch.float32: (16, 8.0)}
 #: Rows with more draws than this are interpolated from so many Chebyshev points between their extremes.
 INTERPOLATION_POINTS = 12
 
 
 def flow_factor(delta: Tensor, concentration: Tensor, dim: int) -> Tensor:
-    """c(w) for w = 1 - ``delta`` (n, R) and ``concentration`` (R,) in float64; dtype of delta, no gradient.
+    """c(w) for w = 1 - ``delta`` (n, R) and ``concentration`` (R,) in float64; in the dtype of delta, no gradient.
 
-    Relative error below 1e-6, 1e-9 where few draws share a concentration.
+    Relative error about 1e-7 in float64 and 1e-5 in float32.
     """
+    mean_length = concentration * bessel_ratio(concentration.square(), dim / 2 - 1)
     if len(delta) <= INTERPOLATION_POINTS:
-        return _integrated(delta.double(), concentration, dim).to(delta.dtype)
+        return _integrated(delta, mean_length, concentration, dim)
     low, high = delta.amin(dim=0), delta.amax(dim=0)
     centre, half = (low + high) / 2, ((high - low) / 2).clamp_min(torch.finfo(delta.dtype).tiny)
-    points, transform = _chebyshev(str(delta.device))
-    values = _integrated(centre.double() + half.double() * points.unsqueeze(1), concentration, dim)
-    return _clenshaw((delta - centre) / half, (transform @ values).to(delta.dtype))
+    points, transform = _chebyshev(delta.dtype, str(delta.device))
+    values = _integrated(centre + half * points.unsqueeze(1), mean_length, concentration, dim)
+    return _clenshaw((delta - centre) / half, transform @ values)
 
 
-def _integrated(delta: Tensor, concentration: Tensor, dim: int) -> Tensor:
-    mean_length = concentration * bessel_ratio(concentration.square(), dim / 2 - 1)
-    excess = (1 - mean_length) - delta  # w - A
-    theta = (2 * (delta / 2).clamp(1e-30, 1 - 1e-15).sqrt().asin()).unsqueeze(-1)
-    inward = excess.unsqueeze(-1) > 0  # The tail is the side of the mode.
-    reach = REACH / (concentration + dim).sqrt().unsqueeze(-1)
-    length = torch.where(inward, torch.minimum(theta, reach), -torch.minimum(torch.pi - theta, reach))
-    nodes, weights = _gauss_legendre(str(delta.device))
-    angle = theta - length * nodes
-    rise = 2 * ((theta - angle) / 2).sin() * ((theta + angle) / 2).sin()  # cos(angle) - cos(theta)
-    kappa = concentration.unsqueeze(-1)
-    log_density = (dim - 2) * (angle.sin() / theta.sin()).log() + kappa * rise
-    integrand = (rise + excess.unsqueeze(-1)) * log_density.exp()
-    return ((integrand @ weights) * length.squeeze(-1)) / theta.squeeze(-1).sin()
+def _integrated(delta: Tensor, mean_length: Tensor, concentration: Tensor, dim: int) -> Tensor:
+    dtype = delta.dtype
+    delta = delta.clamp(1e-30, 2 - torch.finfo(dtype).eps)
+    excess = ((1 - mean_length) - delta).to(dtype)  # w - A
+    theta = 2 * (delta / 2).sqrt().asin()
+    size, deviations = QUADRATURE[dtype]
+    reach = (deviations / (concentration + dim).sqrt()).to(dtype)
+    # The tail is the side of the mode where w > A.
+    length = torch.where(excess > 0, torch.minimum(theta, reach), -torch.minimum(torch.pi - theta, reach))
+    nodes, weights = _gauss_legendre(size, dtype, str(delta.device))
+
+    # At angles t = theta - 2 x, from sines and cosines of x alone:
+    x = (length / 2).unsqueeze(-1) * nodes
+    sine, cosine = (delta * (2 - delta)).sqrt().unsqueeze(-1), (1 - delta).unsqueeze(-1)
+    sin_x, cos_x = x.sin(), x.cos()
+    rise = 2 * sin_x * (sine * cos_x - cosine * sin_x)  # cos t - cos theta
+    log_density = concentration.to(dtype).unsqueeze(-1) * rise
+    if dim > 2:
+        shrinkage = -2 * sin_x * (sin_x + cosine / sine * cos_x)  # sin t / sin theta - 1
+        log_density = log_density + (dim - 2) * shrinkage.clamp_min_(-1).log1p_()
+    integrand = log_density.exp_().mul_(rise + excess.unsqueeze(-1))
+    return (integrand @ weights) * length / sine.squeeze(-1)
 
 
 def _clenshaw(x: Tensor, coefficients: Tensor) -> Tensor:
@@ -67,17 +75,21 @@ def _clenshaw(x: Tensor, coefficients: Tensor) -> Tensor:
 
 
 @lru_cache(maxsize=8)
-def _gauss_legendre(device: str) -> tuple[Tensor, Tensor]:
+def _gauss_legendre(size: int, dtype: torch.dtype, device: str) -> tuple[Tensor, Tensor]:
     """Nodes and weights on [0, 1]."""
-    nodes, weights = np.polynomial.legendre.leggauss(QUADRATURE_POINTS)
-    return torch.tensor((nodes + 1) / 2, device=device), torch.tensor(weights / 2, device=device)
+    nodes, weights = np.polynomial.legendre.leggauss(size)
+    return _tensor((nodes + 1) / 2, dtype, device), _tensor(weights / 2, dtype, device)
 
 
 @lru_cache(maxsize=8)
-def _chebyshev(device: str) -> tuple[Tensor, Tensor]:
+def _chebyshev(dtype: torch.dtype, device: str) -> tuple[Tensor, Tensor]:
     """Chebyshev points (K,) and the matrix (K, K) from values there to coefficients."""
     k = np.arange(INTERPOLATION_POINTS)
     angles = np.pi * (k + 0.5) / INTERPOLATION_POINTS
     transform = 2 / INTERPOLATION_POINTS * np.cos(np.outer(k, angles))
     transform[0] /= 2
-    return torch.tensor(np.cos(angles), device=device), torch.tensor(transform, device=device)
+    return _tensor(np.cos(angles), dtype, device), _tensor(transform, dtype, device)
+
+
+def _tensor(values: np.ndarray, dtype: torch.dtype, device: str) -> Tensor:
+    return torch.tensor(values, dtype=dtype, device=device)

@@ -94,7 +94,9 @@ def test_a_trained_part_too_large_for_git_is_refused(tiny_checkpoint: Path, tmp_
         backbone="test_efficientnet", image_size=64, read_outs={"big": {"inputs": ["pooled"], "width": 2000}}
     )
     model = new_model(config, read_recipe(tiny_checkpoint / "recipe.toml")["weights"])
-    with pytest.raises(CheckpointError, match="MiB of tensors, the limit is 10; make the trained part smaller"):
+    with pytest.raises(
+        CheckpointError, match="MiB of tensors, the limit is 10; make the trained part smaller"
+    ):
         save_checkpoint(model, tmp_path / "new", tiny_checkpoint / "recipe.toml")
 
 

@@ -207,6 +207,7 @@ def test_a_gaussian_parallel_to_the_mean_is_replaced():
         torch.testing.assert_close(draws.norm(dim=-1), torch.ones(2, 1))
 
 
+@pytest.mark.slow
 def test_works_inside_a_compiled_function():
     mean, kappa = directions(2, 8), torch.tensor([1.0, 50.0], dtype=torch.float64, requires_grad=True)
     compiled = torch.compile(lambda k: sample(mean, k, 5).square().sum(dim=-1), backend="aot_eager")

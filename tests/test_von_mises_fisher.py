@@ -248,6 +248,7 @@ def test_a_power_of_zero_is_refused():
         log_probability_product(torch.ones(1), torch.ones(1), torch.ones(1), 8, power=0.0)
 
 
+@pytest.mark.slow
 def test_compiles_into_one_graph_without_checks():
     kappa = torch.tensor([1.0, 50.0], dtype=torch.float64, requires_grad=True)
     compiled = torch.compile(lambda k: entropy(k, 64).sum(), backend="aot_eager", fullgraph=True)

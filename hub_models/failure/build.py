@@ -16,7 +16,7 @@ def build_network(table: FailureTable) -> NoisyOr:
     """The network in which every failure occurs as often as the experts say.
 
     Experts are combined (`experts.pooled`), Henrion's numbers become Diez's, and each leak is what the stated
-    occurrence leaves over for unnamed causes (`leaks.leaks`). Failures come causes first.
+    occurrence leaves over for unnamed causes, to a few per mille of it (`leaks.leaks`). Failures come causes first.
 
     Raises:
         FailureTableError: a stated occurrence certainly contradicts its causes, so that no leak fits.

@@ -10,7 +10,7 @@ import numpy as np
 from .certificates import ROUNDING, certify
 from .confirmation import Implied, is_open, settle
 from .experts import Disagreement, disagreements
-from .leaks import leaks
+from .leaks import least_leaks
 from .records import FailureTable, Opinion, Place
 from .statements import Statements, combine
 
@@ -105,7 +105,7 @@ def check_consistency(table: FailureTable, seed: int = 0) -> Consistency:
     still_open = [i for i, implied in settled.items() if is_open(statements.occurrence[i], implied)]
     bounds |= {i: settled[i] for i in still_open}
     findings = [_too_rare(table, statements, i, implied, i in still_open) for i, implied in bounds.items()]
-    leak = leaks(statements, certificate)
+    leak = least_leaks(statements, certificate)
     findings += [_too_weak(table, statements, edge, leak) for edge in weak_relations(statements, leak)]
     return Consistency(
         findings=tuple(sorted(findings, key=lambda finding: (finding.undecided, -finding.factor))),

@@ -10,22 +10,35 @@ from .statements import Statements
 _HALVINGS = 40
 
 
-def leaks(statements: Statements, certificate: Certificate) -> np.ndarray:
-    """Leaks that give each failure its stated occurrence.
+def least_leaks(statements: Statements, certificate: Certificate) -> np.ndarray:
+    """Leaks that give each failure its stated occurrence if its causes are independent, at or below the exact ones.
 
-    The causes of a failure are taken as independent, which keeps the leak, and so the occurrence that the network
-    gives, at or below the exact one (see `certificates`); by a few per cent of the occurrence at most in networks of
-    rare failures. A failure that is stated too rare, or not at all, gets leak 0.
+    A failure that is stated too rare, or not at all, gets leak 0.
 
     Returns:
         shape (n,), in [0, 1].
     """
-    occurrence = certificate.marginal_high
+    return _leaks(statements, certificate, np.ones(len(statements.names)))
+
+
+def leaks(statements: Statements, certificate: Certificate) -> np.ndarray:
+    """As `least_leaks`, with the causes' dependence taken from the lower bound on what they imply.
+
+    That bound is nearly sharp where failures are rare: stated occurrences come out within a few per mille.
+    """
+    silent = np.maximum(1 - certificate.upper, 1e-16)
+    return _leaks(statements, certificate, np.maximum(1.0, (1 - certificate.lower) / silent))
+
+
+def _leaks(statements: Statements, certificate: Certificate, dependence: np.ndarray) -> np.ndarray:
+    """``dependence``: P(no cause triggers) over what it were for independent causes, shape (n,), >= 1."""
     stated = np.where(np.isnan(statements.occurrence), 0.0, statements.occurrence)
     if statements.semantics == "henrion":
-        return henrion_leak(stated, statements.effect, statements.trigger, occurrence[statements.cause])
-    implied = np.minimum(certificate.upper, 1 - 1e-16)
-    return np.clip(1 - (1 - stated) / (1 - implied), 0.0, 1.0)
+        given = 1 - np.minimum((1 - stated) / dependence, 1.0)
+        cause_occurrence = certificate.marginal_high[statements.cause]
+        return henrion_leak(given, statements.effect, statements.trigger, cause_occurrence)
+    silent = np.maximum(1 - certificate.upper, 1e-16) * dependence
+    return np.clip(1 - (1 - stated) / silent, 0.0, 1.0)
 
 
 def henrion_leak(

@@ -19,7 +19,7 @@ from .certificates import certify
 from .confirmation import settle
 from .consistency import contradicts, weak_relations
 from .constraints import Constraint, filled, too_rare, weaker_than_leak
-from .leaks import leaks
+from .leaks import least_leaks
 from .ratings import SMALLEST, logit
 from .records import FailureTable, Opinion
 from .statements import Statements, combine
@@ -151,7 +151,7 @@ def _violated(statements: Statements, seed: int) -> dict[tuple[str, int], Constr
     nodes = np.flatnonzero(certificate.inconsistent).tolist()
     nodes += [i for i, implied in settled.items() if contradicts(statements.occurrence[i], implied)]
     found: dict[tuple[str, int], Constraint] = {("failure", i): too_rare(statements, i) for i in nodes}
-    for edge in weak_relations(statements, leaks(statements, certificate)):
+    for edge in weak_relations(statements, least_leaks(statements, certificate)):
         found["relation", edge] = weaker_than_leak(statements, edge)
     return found
 

@@ -60,10 +60,10 @@ def _write(sheet: Worksheet, place: Place, change: Change) -> None:
             f"{sheet.title}: has no column {place.column!r} any more; read the table again"
         )
     column = columns[place.column]
-    index, value = column.index + 1, change.new
-    if change.exact:
+    index, value, in_ratings = column.index + 1, change.new, not column.meaning.endswith("probability")
+    if in_ratings and change.exact:
         value = change.new_rating
-    elif not column.meaning.endswith("probability"):
+    elif in_ratings:
         whose = f" ({column.expert})" if column.expert else ""
         title = f"{column.meaning} probability{whose}"
         index = columns[title].index + 1 if title in columns else len(rows[header]) + 1

@@ -65,39 +65,43 @@ def _open(path: Path, values: bool = False) -> Workbook:
 
 
 def _grid(sheet: Worksheet, stored: Workbook | None, grids: Grids) -> Grid:
-    rows = [[_cell(cell, stored, grids) for cell in row] for row in sheet.iter_rows()]
+    values = stored[sheet.title] if stored is not None else None
+    unreadable: dict[tuple[int, int], str] = {}
+    rows = [
+        [_cell(cell, values, unreadable) for cell in row]
+        for row in sheet.iter_rows()  # the whole range of the sheet, so positions are those of the sheet
+    ]
     for merged in sheet.merged_cells.ranges:
         value = rows[merged.min_row - 1][merged.min_col - 1]
         for row in range(merged.min_row, merged.max_row):
             rows[row][merged.min_col - 1] = value
     header = header_row(rows)
     headers = tuple(rows[header]) if rows else ()
+    columns = {column.index + 1: column.header for column in recognise(headers)}
+    for (row, column), found in unreadable.items():
+        if row > header + 1 and column in columns:  # what stands elsewhere is the engineer's own business
+            place = Place(sheet.title, row, columns[column])
+            expected = "a value: type it, or save the file in a spreadsheet"
+            grids.problems.append(Problem("formula", place, found, expected))
     body = enumerate(rows[header + 1 :], start=header + 2)
     filled = [(number, row) for number, row in body if any(cell is not None for cell in row)]
     return Grid(sheet.title, headers, filled)
 
 
-def _cell(cell: Any, stored: Workbook | None, grids: Grids) -> Cell:
+def _cell(cell: Any, stored: Worksheet | None, unreadable: dict[tuple[int, int], str]) -> Cell:
     value = cell.value
     if value is None:
         return None
-    if cell.data_type == "f" and stored is not None:
-        value = stored[cell.parent.title].cell(cell.row, cell.column).value
+    if cell.data_type == "f":
+        value = None if stored is None else stored.cell(cell.row, cell.column).value
         if value is None:
-            _unreadable(cell, "a formula without a stored value", grids)
+            unreadable[cell.row, cell.column] = "a formula without a stored value"
             return None
     if cell.data_type == "e" or (
         isinstance(value, str) and value.startswith("#") and value.endswith(("!", "?"))
     ):
-        _unreadable(cell, f"the error {value}", grids)
+        unreadable[cell.row, cell.column] = f"the error {value}"
         return None
     if isinstance(value, str):
         return value if value.strip() else None
     return value if isinstance(value, int | float) and not isinstance(value, bool) else str(value)
-
-
-def _unreadable(cell: Any, found: str, grids: Grids) -> None:
-    place = Place(cell.parent.title, cell.row, cell.column_letter)
-    grids.problems.append(
-        Problem("formula", place, found, "a value: type it, or save the file in a spreadsheet")
-    )

@@ -17,6 +17,8 @@ from .spell_protected import Protected
 from .spell_references import ReferenceSet
 from .spell_scheduler import Attachment
 
+_TAKES_SHIELD = "_takes_shield"
+
 
 class ShieldedCall:
     """Mixin for a `DiffusionPipeline`, named before it: its call gets the arguments of `shielded`.
@@ -31,7 +33,8 @@ class ShieldedCall:
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        cls.__call__ = shielded(cls.__call__)  # type: ignore[operator, method-assign]
+        if not hasattr(cls.__call__, _TAKES_SHIELD):  # a subclass that leaves the call alone inherits ours
+            cls.__call__ = shielded(cls.__call__)  # type: ignore[operator, method-assign]
 
 
 def shielded(call: Callable[..., Any]) -> Callable[..., Any]:
@@ -88,6 +91,7 @@ def shielded(call: Callable[..., Any]) -> Callable[..., Any]:
     rest = [p for p in parameters if p.kind is p.VAR_KEYWORD]
     parameters = [p for p in parameters if p.kind is not p.VAR_KEYWORD] + extra + rest
     functools.update_wrapper(__call__, call)
+    setattr(__call__, _TAKES_SHIELD, True)
     __call__.__signature__ = own.replace(parameters=parameters)  # type: ignore[attr-defined]
     return __call__
 

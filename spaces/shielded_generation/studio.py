@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from hub_models.spell import attach_spell, detach_spell
-from hub_models.spell.spell_memory import MemoryReferences
 from PIL import Image, ImageOps
 
 from hub_models.generation.checkpoints import load_pipeline
 from hub_models.generation.digits import load_digits
 from hub_models.image_reading import read_image
+from hub_models.spell import attach_spell, detach_spell
+from hub_models.spell.spell_memory import MemoryReferences
 
 #: Name on the page -> checkpoint, and how many of the training digits it was trained on.
 MODELS = {

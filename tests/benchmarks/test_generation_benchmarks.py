@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import torch
 from diffusers import FlowMatchEulerDiscreteScheduler
-from hub_models.spell.spell_class_conditional import SpellClassConditionalPipeline
 
 from hub_models.evaluation.bootstrap import Interval
 from hub_models.evaluation.results import read_results
@@ -19,6 +18,7 @@ from hub_models.generation.flow_model import new_network
 from hub_models.generation.labelled_images import LabelledImages
 from hub_models.generation.recipe import NetworkRecipe
 from hub_models.generation.sampling import generate
+from hub_models.spell.spell_class_conditional import SpellClassConditionalPipeline
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 

@@ -2,11 +2,11 @@ from __future__ import annotations
 
 import torch
 from diffusers import FlowMatchEulerDiscreteScheduler
-from hub_models.spell.spell_class_conditional import SpellClassConditionalPipeline
 
 from hub_models.generation.flow_model import new_network
 from hub_models.generation.recipe import NetworkRecipe
 from hub_models.generation.sampling import generate
+from hub_models.spell.spell_class_conditional import SpellClassConditionalPipeline
 
 
 def test_samples_depend_on_seed_and_place_not_on_batches():

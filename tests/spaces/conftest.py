@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 SPACES = Path(__file__).parents[2] / "spaces"
 # `app` is the first one's; tests of the others import modules of unique names and run app.py by its path.
-sys.path[:0] = [str(SPACES / name) for name in ("safe_retrieval", "shielded_generation")]
+sys.path[:0] = [str(SPACES / name) for name in ("safe_retrieval", "shielded_generation", "root_cause")]
 
 CHROMIUM = "/usr/bin/chromium"
 CHROMIUM_OPTIONS = [

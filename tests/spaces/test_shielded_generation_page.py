@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 from comparison_page import comparison_page, diversity_page, refusal
-from hub_models.spell.spell_errors import SpellError
 from PIL import Image, ImageOps
 from studio import MODELS, Comparison, Outcome, Studio, as_pixels, as_sample
 
 from hub_models.generation.digits import load_digits
+from hub_models.spell.spell_errors import SpellError
 
 BY_HEART = next(iter(MODELS))
 

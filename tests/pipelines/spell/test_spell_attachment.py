@@ -13,6 +13,7 @@ import diffusers
 import numpy as np
 import pytest
 import torch
+
 from hub_models.spell import attach_spell, detach_spell
 from hub_models.spell.spell_attachment import attached
 from hub_models.spell.spell_errors import (

@@ -4,7 +4,6 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import hub_models.spell
 import pytest
 import torch
 from diffusers.modular_pipelines import (
@@ -12,10 +11,11 @@ from diffusers.modular_pipelines import (
     SequentialPipelineBlocks,
     StableDiffusionXLAutoBlocks,
 )
+
+import hub_models.spell
+from hub_models.published_code import closure, relative_imports
 from hub_models.spell.spell_block import SpellDenoiseBlock
 from hub_models.spell.spell_errors import SpellError
-
-from hub_models.published_code import closure, relative_imports
 
 from . import tiny_pipelines
 from .tiny_pipelines import TEXT

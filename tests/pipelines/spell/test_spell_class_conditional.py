@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import inspect
 
-import hub_models.spell.spell_class_conditional as module
 import numpy as np
 import pytest
 import torch
 from diffusers import DiffusionPipeline, FlowMatchEulerDiscreteScheduler, UNet2DModel
-from hub_models.spell.spell_class_conditional import SpellClassConditionalPipeline
 from PIL import Image
+
+import hub_models.spell.spell_class_conditional as module
+from hub_models.spell.spell_class_conditional import SpellClassConditionalPipeline
 
 NAMES = {"0": "zero", "1": "one", "2": "two"}
 

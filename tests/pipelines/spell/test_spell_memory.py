@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+
 from hub_models.spell import spell_memory
 from hub_models.spell.spell_errors import ReferencesError
 from hub_models.spell.spell_memory import MemoryReferences

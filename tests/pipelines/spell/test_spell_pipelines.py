@@ -8,15 +8,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import hub_models.spell
 import numpy as np
 import pytest
 import torch
 from diffusers import DDIMScheduler, DiffusionPipeline
+
+import hub_models.spell
+from hub_models.published_code import closure, relative_imports
 from hub_models.spell import ReferenceSet, attach_spell, detach_spell
 from hub_models.spell.spell_errors import ConcurrentUseError, ReferencesError
-
-from hub_models.published_code import closure, relative_imports
 
 from . import tiny_pipelines
 from .tiny_pipelines import FAMILIES

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from hub_models.spell.spell_approximate import ApproximateReferences
 from hub_models.spell.spell_errors import ReferencesError, SpellWarning
 from hub_models.spell.spell_radius_meaning import EDITS, describe_radius

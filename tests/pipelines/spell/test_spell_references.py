@@ -14,12 +14,13 @@ import numpy as np
 import pytest
 import torch
 from diffusers import AutoencoderKL
+from PIL import Image
+from safetensors.torch import load_file
+
 from hub_models.spell import spell_reference_building
 from hub_models.spell.spell_encoding import vae_latents
 from hub_models.spell.spell_errors import ReferencesError
 from hub_models.spell.spell_references import ReferenceSet
-from PIL import Image
-from safetensors.torch import load_file
 
 SHAPE = (4, 8, 8)
 

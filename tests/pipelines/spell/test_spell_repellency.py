@@ -2,11 +2,12 @@ from __future__ import annotations
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from hub_models.spell import spell_repellency
 from hub_models.spell.spell_memory import MemoryReferences
 from hub_models.spell.spell_repellency import Push, batch_pairs, first_equal, repel
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 
 def push(images: torch.Tensor, rows: torch.Tensor, radius: float, gain: float = 1.6, **extra: object) -> Push:

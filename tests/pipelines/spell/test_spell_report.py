@@ -6,6 +6,7 @@ from typing import Any
 import diffusers
 import pytest
 import torch
+
 from hub_models.spell import attach_spell, calibrate_radius
 from hub_models.spell.spell_encoding import vae_latents
 from hub_models.spell.spell_errors import ReferencesError, SpellError, SpellWarning

@@ -7,6 +7,7 @@ import diffusers
 import pytest
 import torch
 from diffusers.schedulers.scheduling_utils import SchedulerMixin
+
 from hub_models.spell import attach_spell, detach_spell
 from hub_models.spell.spell_errors import UnsupportedSchedulerError
 from hub_models.spell.spell_prediction import SUPPORTED

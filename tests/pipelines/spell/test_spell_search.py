@@ -8,6 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from hub_models.spell import spell_reference_building, spell_references, spell_scan, spell_search
 from hub_models.spell.spell_coordinates import fit_coordinates
 from hub_models.spell.spell_index import Index
@@ -15,8 +18,6 @@ from hub_models.spell.spell_int8 import prepare, quantise
 from hub_models.spell.spell_protected import InsidePairs
 from hub_models.spell.spell_references import ReferenceSet
 from hub_models.spell.spell_scan import scan
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 SHAPE = (4, 10, 10)
 COUNT = 300

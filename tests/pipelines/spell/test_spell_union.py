@@ -2,9 +2,10 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hub_models.spell.spell_union import ray_exit, smallest_exit
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from hub_models.spell.spell_union import ray_exit, smallest_exit
 
 
 def offsets(count: int, dimensions: int, seed: int, radius: float = 1.0) -> torch.Tensor:

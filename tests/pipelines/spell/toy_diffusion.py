@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
-from hub_models.spell.spell_protected import InsidePairs
 from torch import Tensor
+
+from hub_models.spell.spell_protected import InsidePairs
 
 SHAPE = (4, 8, 8)
 SPREAD = 0.05
