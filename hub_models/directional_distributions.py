@@ -15,7 +15,15 @@ from .non_isotropic_vmf import Normalizer
 from .non_isotropic_vmf import log_density as nivmf_log_density
 from .non_isotropic_vmf import mode as nivmf_mode
 from .non_isotropic_vmf import sample as sample_nivmf
-from .von_mises_fisher import check_dim, entropy, kl_divergence, log_density, mean_resultant_length, sample
+from .von_mises_fisher import (
+    check_dim,
+    entropy,
+    kl_divergence,
+    log_density,
+    mean_resultant_length,
+    result_dtype,
+    sample,
+)
 
 _Shape = Size | list[int] | tuple[int, ...]
 
@@ -88,7 +96,9 @@ class VonMisesFisher(Distribution):
         """Log-density of unit vectors (..., D)."""
         if self._validate_args:
             self._validate_sample(value)
-        return log_density((value * self.mean_direction).sum(dim=-1), self.concentration, self.dim)
+        # Near the mean, 1 - cosine is below the resolution of a float32 cosine, and kappa multiplies it.
+        gap = (value - self.mean_direction).square().sum(dim=-1).double() / 2
+        return log_density(1 - gap, self.concentration, self.dim).to(result_dtype(value, self.concentration))
 
     def entropy(self) -> Tensor:
         """In nats, (...)."""

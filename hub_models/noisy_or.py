@@ -80,7 +80,7 @@ class NoisyOr:
             FailureNetworkError: see the class; also a failure without causes that has no probability, or a
                 stage of an unknown failure.
         """
-        edges = [tuple(edge) for edge in edges]
+        edges = list(edges)
         if any(len(edge) != 3 for edge in edges):
             raise FailureNetworkError("each edge must be (cause, effect, trigger probability)")
         names = list(dict.fromkeys([*leak, *(name for edge in edges for name in edge[:2])]))

@@ -145,7 +145,7 @@ class BatchSampler:
         count = log_weight.shape[1]
         flat = log_weight.view(-1)
         must = torch.tensor(self._present[:, : self._informed].T, dtype=torch.float32, device=self._device)
-        required = must[:, :, None].expand(-1, -1, count).reshape(self._informed, -1).contiguous()
+        required = must.repeat_interleave(count, dim=1)
         explained: _Explained = {}
         for i in range(self._informed - 1, -1, -1):
             rows = required[i].nonzero().view(-1)

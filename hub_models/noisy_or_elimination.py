@@ -6,6 +6,8 @@ import heapq
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+_GONE = (-1, -1)
+
 
 @dataclass(frozen=True)
 class Elimination:
@@ -30,47 +32,38 @@ def eliminate(scopes: Iterable[tuple[int, ...]], variables: int, most_width: int
         variables: how many there are.
         most_width: give up beyond this width.
     """
-    near = [0] * variables  # neighbours as bits of one integer
+    near: list[set[int]] = [set() for _ in range(variables)]
     for scope in scopes:
-        bits = sum(1 << v for v in scope)
         for v in scope:
-            near[v] |= bits
-    near = [bits & ~(1 << v) for v, bits in enumerate(near)]
+            near[v].update(scope)
+    for v, around in enumerate(near):
+        around.discard(v)
     costs = [_fill(near, v) for v in range(variables)]
     heap = [(cost, v) for v, cost in enumerate(costs)]
     heapq.heapify(heap)
     order: list[int] = []
     width = cells = 0
-    done = [False] * variables
     while heap:
         cost, v = heapq.heappop(heap)
-        if done[v] or cost != costs[v]:
-            continue
-        degree = near[v].bit_count()
-        if degree > most_width:
+        if cost != costs[v]:
+            continue  # an older entry
+        around = near[v]
+        if len(around) > most_width:
             return None
-        done[v] = True
         order.append(v)
-        width, cells = max(width, degree), cells + (2 << degree)
-        neighbours = list(_bits(near[v]))
-        for u in neighbours:
-            near[u] = (near[u] | near[v]) & ~(1 << u) & ~(1 << v)
-        for u in neighbours:
+        costs[v] = _GONE
+        width, cells = max(width, len(around)), cells + (2 << len(around))
+        for u in around:
+            near[u] |= around
+            near[u] -= {u, v}
+        for u in around:
             costs[u] = _fill(near, u)
             heapq.heappush(heap, (costs[u], u))
     return Elimination(tuple(order), width, cells)
 
 
-def _fill(near: list[int], v: int) -> tuple[int, int]:
+def _fill(near: list[set[int]], v: int) -> tuple[int, int]:
     """Edges that summing out v adds (twice), and its degree."""
     around = near[v]
-    degree = around.bit_count()
-    missing = sum((around & ~near[u]).bit_count() - 1 for u in _bits(around))
-    return missing, degree
-
-
-def _bits(value: int) -> Iterable[int]:
-    while value:
-        low = value & -value
-        yield low.bit_length() - 1
-        value ^= low
+    degree = len(around)
+    return sum([degree - 1 - len(around & near[u]) for u in around]), degree

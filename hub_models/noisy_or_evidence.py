@@ -50,9 +50,15 @@ class Case:
     @cached_property
     def causes_only(self) -> Case:
         """The same evidence on the informed failures alone, of which there must be some."""
-        keep = np.arange(self.informed)
-        masks = (mask[keep] for mask in (self.present, self.absent, self.possible))
-        return Case(self.network.restricted(keep), self.kept[keep], *masks, self.informed)
+        n = self.informed
+        return Case(
+            network=self.network.restricted(np.arange(n)),
+            kept=self.kept[:n],
+            present=self.present[:n],
+            absent=self.absent[:n],
+            possible=self.possible[:n],
+            informed=n,
+        )
 
 
 def read_evidence(network: NoisyOr, present: Iterable[str], absent: Iterable[str]) -> Evidence:

@@ -99,7 +99,11 @@ class Moments:
         top = np.sort(self.tail)[-size - 1 :]
         excess = np.exp(top - top[-1])
         excess = excess[1:] - excess[0]
-        return _pareto_shape(excess) if excess[0] > 0 or excess[-1] > 0 else 0.0
+        # The same explanation has nearly the same weight again and again. What exceeds the threshold by less than
+        # a hundredth of a mean weight cannot matter, but looks to the fit as if the rest were outliers.
+        mean = self.weight / self.count * math.exp(self.log_shift - top[-1])
+        excess = excess[excess > 0.01 * mean] - 0.01 * mean
+        return _pareto_shape(excess) if len(excess) >= 5 else 0.0
 
 
 def _largest(log_weight: np.ndarray) -> np.ndarray:

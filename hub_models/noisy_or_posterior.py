@@ -88,19 +88,16 @@ class _Solved:
         return bool(self.known.all()) and self.log_evidence is not None
 
     def solve_exactly(self) -> None:
-        """The whole network if that is possible, else evidence and its causes, else nothing."""
-        for part in (self.case, self.case.causes_only) if self.case.informed else (self.case,):
+        """Evidence and its causes if that is possible, and then the whole network if that is too."""
+        for part in (self.case.causes_only, self.case) if self.case.informed else (self.case,):
             plan = exact_plan(part)
-            if plan is None:
-                continue
-            answer = exact_posterior(part, plan)
-            if answer.error > _EXACT_ERROR:
-                continue
+            answer = exact_posterior(part, plan) if plan else None
+            if answer is None or answer.error > _EXACT_ERROR:
+                return
             self.probability[: len(part)] = answer.probability
             self.low, self.high = self.probability.copy(), self.probability.copy()
             self.known[: len(part)] = True
             self.log_evidence = answer.log_evidence
-            return
 
     def fill(self, moments: Moments) -> None:
         """Take what is not known yet from samples."""

@@ -105,14 +105,15 @@ def _pairs(network: NoisyOr, tilt: np.ndarray, possible: np.ndarray) -> tuple[np
         row = np.full(i, no_leak, dtype=np.float32)
         for c, p in zip(causes.tolist(), q.astype(np.float32), strict=True):
             row *= 1 - p * pair[c, :i]
-        row = _tilted(1 - row, np.float32(tilt[i])) if tilt[i] else 1 - row
+        row = _tilted(1 - row, tilt[i]).astype(np.float32) if tilt[i] else 1 - row
         pair[i, :i] = row
-        pair[:i, i] = np.minimum(1, row * (marginal[:i] / max(marginal[i], 1e-300)).astype(np.float32))
+        ratio = np.minimum(marginal[:i] / max(marginal[i], 1e-300), 1e30).astype(np.float32)
+        pair[:i, i] = np.minimum(1, row * ratio)
         pair[i, i] = 1
     return marginal, pair
 
 
-def _tilted(p: np.ndarray, log_ratio: np.ndarray) -> np.ndarray:
+def _tilted(p: np.ndarray, log_ratio: float) -> np.ndarray:
     """Probability whose odds are multiplied by exp(log_ratio)."""
     raised = p * np.exp(log_ratio)
     return raised / (raised + (1 - p))

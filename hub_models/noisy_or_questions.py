@@ -122,7 +122,7 @@ def inspection_values(
     related = 2 * np.log(2) * drawn.effective * bits > _RELATED
     information = np.where(related, bits, 0.0).sum(axis=0)
     found = []
-    for i in np.flatnonzero(open_):
+    for i in np.flatnonzero(open_).tolist():
         name, price = case.network.names[i], float(cost.get(case.network.names[i], 1.0))
         told = float(information[i])
         found.append(Inspection(name, case.network.stage(i), float(p[i]), told, price, told / price))

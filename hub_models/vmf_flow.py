@@ -46,16 +46,20 @@ def _integrated(delta: Tensor, mean_length: Tensor, concentration: Tensor, dim: 
     dtype = delta.dtype
     delta = delta.clamp(1e-30, 2 - torch.finfo(dtype).eps)
     excess = ((1 - mean_length) - delta).to(dtype)  # w - A
-    theta = 2 * (delta / 2).sqrt().asin()
+    near, far = delta.sqrt(), (2 - delta).sqrt()
+    theta, rest = (
+        2 * torch.atan2(near, far),
+        2 * torch.atan2(far, near),
+    )  # from either pole, each with its digits
     size, deviations = QUADRATURE[dtype]
     reach = (deviations / (concentration + dim).sqrt()).to(dtype)
     # The tail is the side of the mode where w > A.
-    length = torch.where(excess > 0, torch.minimum(theta, reach), -torch.minimum(torch.pi - theta, reach))
+    length = torch.where(excess > 0, torch.minimum(theta, reach), -torch.minimum(rest, reach))
     nodes, weights = _gauss_legendre(size, dtype, str(delta.device))
 
     # At angles t = theta - 2 x, from sines and cosines of x alone:
     x = (length / 2).unsqueeze(-1) * nodes
-    sine, cosine = (delta * (2 - delta)).sqrt().unsqueeze(-1), (1 - delta).unsqueeze(-1)
+    sine, cosine = (near * far).unsqueeze(-1), (1 - delta).unsqueeze(-1)
     sin_x, cos_x = x.sin(), x.cos()
     rise = 2 * sin_x * (sine * cos_x - cosine * sin_x)  # cos t - cos theta
     log_density = concentration.to(dtype).unsqueeze(-1) * rise

@@ -39,6 +39,8 @@ _LOW_DIM = 16
 #: Gaussian vectors with a cosine this close to 1 are drawn again. Chance brings none in high dimension; a direction
 #: made by the generator and seed of the draws does.
 _PARALLEL = 1e-6
+#: Entries of a slice of `_dot`.
+_SLICE = 2**17
 #: Proposals of a round for the last few draws.
 _ROUND_SIZE = 512
 
@@ -68,14 +70,14 @@ class _Draw(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
         mean, concentration, draws, delta = ctx.saved_tensors
         cosine = 1 - delta
-        along_mean = torch.linalg.vecdot(gradient, mean)
+        along_mean = _dot(gradient, mean)
         grad_mean = grad_concentration = None
         if ctx.needs_input_grad[0]:
             turned = (cosine * along_mean).sum(dim=0).unsqueeze(-1) * mean
             pulled = torch.einsum("nr,nrd->rd", cosine, gradient)
             grad_mean = pulled + turned - torch.einsum("nr,nrd->rd", along_mean, draws)
         if ctx.needs_input_grad[1]:
-            outward = along_mean - cosine * torch.linalg.vecdot(gradient, draws)
+            outward = along_mean - cosine * _dot(gradient, draws)
             factor = flow_factor(delta, concentration, mean.shape[1])
             grad_concentration = (factor * outward).sum(dim=0, dtype=torch.float64)
         return grad_mean, grad_concentration, None, None
@@ -174,7 +176,7 @@ def _around_sphere(mean: Tensor, cosines: _Cosines) -> tuple[Tensor, Tensor]:
     delta = cosines.in_three_dimensions() if cosines.dim == 3 else cosines.from_proposals(cosine)
     if cosines.dim < _LOW_DIM:
         for _ in range(2):
-            vectors.addcmul_(torch.linalg.vecdot(vectors, mean).unsqueeze(-1), mean, value=-1)
+            vectors.addcmul_(_dot(vectors, mean).unsqueeze(-1), mean, value=-1)
         along, across = torch.zeros_like(along), torch.linalg.vector_norm(vectors, dim=-1)
     else:
         across = length * (1 - cosine.square()).sqrt()
@@ -185,4 +187,22 @@ def _around_sphere(mean: Tensor, cosines: _Cosines) -> tuple[Tensor, Tensor]:
 
 
 def _along_and_length(vectors: Tensor, mean: Tensor) -> tuple[Tensor, Tensor]:
-    return torch.linalg.vecdot(vectors, mean), torch.linalg.vector_norm(vectors, dim=-1)
+    return _dot(vectors, mean), torch.linalg.vector_norm(vectors, dim=-1)
+
+
+def _dot(left: Tensor, right: Tensor) -> Tensor:
+    """left'right (n, R) of vectors (n, R, D) with others of that shape or (R, D).
+
+    On a CPU in slices whose products stay in the cache: a temporary of full size takes longer than the arithmetic.
+    """
+    if left.device.type != "cpu" or left.numel() <= _SLICE:
+        return torch.linalg.vecdot(left, right)
+    right = right.expand_as(left)
+    size = max(1, _SLICE // left[0].numel())
+    product = torch.empty_like(left[:size])
+    result = left.new_empty(left.shape[:-1])
+    for start in range(0, len(left), size):
+        part = slice(start, start + size)
+        slot = product[: len(left[part])]
+        torch.sum(torch.mul(left[part], right[part], out=slot), dim=-1, out=result[part])
+    return result

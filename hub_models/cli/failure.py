@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -21,8 +21,8 @@ app = typer.Typer(
     help="Failure networks: FMEA tables in, contradictions found and mended, root causes out.",
     no_args_is_help=True,
 )
-for name, command in failure_answers.COMMANDS.items():
-    app.command(name)(command)
+app.command()(failure_answers.query)
+app.command()(failure_answers.explain)
 
 
 class Meaning(StrEnum):
@@ -65,7 +65,7 @@ def template(
     experts = expert or ["Expert 1", "Expert 2"]
     write_template(output, semantics.value, experts)
     if as_json:
-        question = QUESTIONS[cast("Semantics", semantics.value)]
+        question = QUESTIONS[semantics.value]
         print_json({"template": output, "experts": experts, "semantics": semantics, "question": question})
     else:
         print(
@@ -169,6 +169,7 @@ def build(
 
     network = build_network(_read(table, semantics))
     model = FailureNetworkModel.from_network(network, source=table.name)
+    failure_answers.hide_progress_bars()
     with replace_folder(output) as folder:
         model.save_pretrained(folder)
         write_manifest(folder, {"name": output.name, "source": table.name})
@@ -196,7 +197,7 @@ def _read(table: Path, semantics: Meaning | None) -> FailureTable:
 
 
 def _value(semantics: Meaning | None) -> Semantics | None:
-    return None if semantics is None else cast("Semantics", semantics.value)
+    return None if semantics is None else semantics.value
 
 
 def _problem_record(problem: Problem) -> dict[str, Any]:

@@ -134,10 +134,18 @@ def _load(network: str) -> FailureNetworkModel:
         model = zoo.load(network)
     else:
         check_manifest(folder)
+        hide_progress_bars()
         model = FailureNetworkModel.from_pretrained(folder, dtype=torch.float64)
     if not isinstance(model, FailureNetworkModel):
         raise FailureNetworkError(f"{network} is no failure network; see `hub-models list`")
     return model
+
+
+def hide_progress_bars() -> None:
+    """Of transformers; a network is read and written in an instant."""
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
 
 
 def _named(name: str, stage: str) -> str:
@@ -146,6 +154,3 @@ def _named(name: str, stage: str) -> str:
 
 def _number(value: float) -> Any:
     return value if math.isfinite(value) else None
-
-
-COMMANDS = {"query": query, "explain": explain}

@@ -7,7 +7,8 @@ import numpy as np
 from ..errors import FailureTableError
 from ..noisy_or import NoisyOr
 from .certificates import certify
-from .leaks import diez_trigger, leaks
+from .consistency import weak_relations
+from .leaks import as_diez, leaks
 from .records import FailureTable
 from .statements import combine
 
@@ -19,26 +20,25 @@ def build_network(table: FailureTable) -> NoisyOr:
     occurrence leaves over for unnamed causes, to a few per mille of it (`leaks.leaks`). Failures come causes first.
 
     Raises:
-        FailureTableError: a stated occurrence certainly contradicts its causes, so that no leak fits.
+        FailureTableError: stated numbers certainly contradict each other, so that no leak fits.
     """
-    statements = combine(table)
+    stated = combine(table)
+    statements = as_diez(stated)
     certificate = certify(statements)
-    wrong = np.flatnonzero(certificate.inconsistent)
-    if len(wrong):
-        shown = ", ".join(repr(statements.names[i]) for i in wrong[:5]) + (", ..." if len(wrong) > 5 else "")
+    names = statements.names
+    wrong = [names[i] for i in np.flatnonzero(certificate.inconsistent)]
+    wrong += [f"{names[stated.cause[k]]} -> {names[stated.effect[k]]}" for k in weak_relations(stated)]
+    if wrong:
+        shown = ", ".join(map(repr, wrong[:5])) + (", ..." if len(wrong) > 5 else "")
         raise FailureTableError(
-            f"{len(wrong)} failure(s) are stated rarer than their causes alone make them: {shown}; "
-            "see `hub-models failure check`, mend them with `hub-models failure repair`"
+            f"{len(wrong)} number(s) contradict the others: {shown}; see `hub-models failure check`, mend them with "
+            "`hub-models failure repair`"
         )
-    leak = leaks(statements, certificate)
-    trigger = statements.trigger
-    if statements.semantics == "henrion":
-        trigger = diez_trigger(trigger, leak[statements.effect])
     return NoisyOr(
-        names=statements.names,
+        names=names,
         cause=statements.cause,
         effect=statements.effect,
-        trigger=trigger,
-        leak=leak,
+        trigger=statements.trigger,
+        leak=leaks(statements, certificate),
         stages=tuple(table.failures[row].stage for row in statements.failure_row),
     )

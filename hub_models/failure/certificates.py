@@ -2,8 +2,8 @@
 
 Failure i with causes j and leak l has, in Diez's meaning, P(X_i = 1) = 1 - (1 - l) E[prod_j (1 - q_j X_j)], so its
 causes alone imply I = 1 - E[prod_j (1 - q_j X_j)], and a stated occurrence below I would need a negative leak. (In
-Henrion's meaning the same holds with w for q: at leak 0 the two agree, and for rare failures the occurrence grows
-with the leak.) I depends on the joint distribution of the causes, of which these bounds need only pairs:
+Henrion's meaning the same holds with w for q: at leak 0 the two agree.) I depends on the joint distribution of the
+causes, of which these bounds need only pairs:
 
 - upper: I <= 1 - prod_j (1 - q_j m_j), since failures of a noisy-OR network are positively associated (Harris 1960;
   every failure is an increasing function of independent leaks and triggers);
@@ -55,7 +55,11 @@ class Certificate:
 
 
 def certify(statements: Statements) -> Certificate:
-    """Bounds for every failure, in topological order; O(edges * failures)."""
+    """Bounds for every failure, in topological order; O(edges * failures).
+
+    Args:
+        statements: in Diez's meaning (see `leaks.as_diez`).
+    """
     n = len(statements.names)
     first = statements.first
     stated = statements.occurrence
@@ -72,7 +76,7 @@ def certify(statements: Statements) -> Certificate:
         low[i] = max(stated[i], lower[i]) if known else lower[i]
         high[i] = max(stated[i], upper[i]) if known else upper[i]
         if pairs is not None:
-            leak = _largest_leak(stated[i], lower[i], statements.semantics) if known else 0.0
+            leak = _largest_leak(stated[i], lower[i]) if known else 0.0
             row = leak * high[:i] + q @ pairs[causes, :i]
             pairs[i, :i] = pairs[:i, i] = np.minimum(row, np.minimum(high[:i], high[i]))
             pairs[i, i] = high[i]
@@ -98,8 +102,6 @@ def _union_lower(single: np.ndarray, both: np.ndarray) -> float:
     return float(max(single[0], bonferroni, de_caen))
 
 
-def _largest_leak(stated: float, implied: float, semantics: str) -> float:
-    """In Diez's meaning what the causes leave over; Henrion's leak is bounded by the occurrence itself."""
-    if semantics == "henrion":
-        return stated
+def _largest_leak(stated: float, implied: float) -> float:
+    """What the causes leave over."""
     return max(0.0, (stated - implied) / (1 - implied)) if implied < 1 else 0.0

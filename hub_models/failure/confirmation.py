@@ -62,7 +62,7 @@ def settle(statements: Statements, certificate: Certificate, seed: int = 0) -> d
 
 def is_open(stated: float, implied: Implied) -> bool:
     """Whether the stated number lies within the bounds, so that neither verdict is safe."""
-    return implied.low <= stated < implied.high
+    return bool(implied.low <= stated < implied.high)
 
 
 def ancestors(statements: Statements, nodes: list[int]) -> np.ndarray:

@@ -10,7 +10,7 @@ import numpy as np
 from .certificates import ROUNDING, certify
 from .confirmation import Implied, is_open, settle
 from .experts import Disagreement, disagreements
-from .leaks import least_leaks
+from .leaks import as_diez, henrion_leaks
 from .records import FailureTable, Opinion, Place
 from .statements import Statements, combine
 
@@ -90,8 +90,9 @@ class Consistency:
 def check_consistency(table: FailureTable, seed: int = 0) -> Consistency:
     """Compare every stated number of a valid table with what the others imply."""
     statements = combine(table)
-    certificate = certify(statements)
-    settled = settle(statements, certificate, seed)
+    diez = as_diez(statements)
+    certificate = certify(diez)
+    settled = settle(diez, certificate, seed)
     bounds = {
         int(i): Implied(
             float(certificate.lower[i] + certificate.upper[i]) / 2,
@@ -105,8 +106,9 @@ def check_consistency(table: FailureTable, seed: int = 0) -> Consistency:
     still_open = [i for i, implied in settled.items() if is_open(statements.occurrence[i], implied)]
     bounds |= {i: settled[i] for i in still_open}
     findings = [_too_rare(table, statements, i, implied, i in still_open) for i, implied in bounds.items()]
-    leak = least_leaks(statements, certificate)
-    findings += [_too_weak(table, statements, edge, leak) for edge in weak_relations(statements, leak)]
+    findings += [
+        _too_weak(table, statements, edge, leak) for edge, leak in weak_relations(statements).items()
+    ]
     return Consistency(
         findings=tuple(sorted(findings, key=lambda finding: (finding.undecided, -finding.factor))),
         disagreements=tuple(disagreements(table)),
@@ -121,11 +123,13 @@ def contradicts(stated: float, implied: Implied) -> bool:
     return bool(stated < implied.low * (1 - ROUNDING))
 
 
-def weak_relations(statements: Statements, leak: np.ndarray) -> list[int]:
-    """Positions of the relations whose number, in Henrion's meaning, is smaller than the leak."""
-    if statements.semantics != "henrion":
-        return []
-    return np.flatnonzero(statements.trigger < leak[statements.effect] * (1 - ROUNDING)).tolist()
+def weak_relations(statements: Statements) -> dict[int, float]:
+    """Relations whose number, in Henrion's meaning, is smaller than the leak: their position, and that leak."""
+    if statements.semantics == "diez":
+        return {}
+    leak = henrion_leaks(statements)[statements.effect]
+    weak = np.flatnonzero(statements.trigger < leak * (1 - ROUNDING))
+    return {int(edge): float(leak[edge]) for edge in weak}
 
 
 def _too_rare(
@@ -156,16 +160,15 @@ def _too_rare(
     )
 
 
-def _too_weak(table: FailureTable, statements: Statements, edge: int, leak: np.ndarray) -> Finding:
+def _too_weak(table: FailureTable, statements: Statements, edge: int, leak: float) -> Finding:
     effect = int(statements.effect[edge])
-    least = float(leak[effect])
     return Finding(
         kind="weaker than leak",
         failure=statements.names[effect],
         cause=statements.names[statements.cause[edge]],
         stated=float(statements.trigger[edge]),
-        implied=least,
-        low=least,
+        implied=leak,
+        low=leak,
         high=float(statements.occurrence[effect]),
         method="certified",
         undecided=False,

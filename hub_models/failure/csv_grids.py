@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import csv
+import io
 import re
 from pathlib import Path
 
@@ -16,7 +17,6 @@ from .safe_cells import restored
 _SEPARATORS = (",", ";", "\t", "|")
 _SETTING = re.compile(r"^\W*#\s*([\w -]+?)\s*[:=]\s*(.+?)[\s\"',;|]*$")
 _MARKS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
-_LONGEST_CELL = 1_000_000
 
 
 def read_folder(folder: Path) -> Grids:
@@ -60,10 +60,9 @@ def _read_grid(path: Path, grids: Grids) -> Grid:
     if not body.strip():
         raise FailureTableError(f"{path}: is empty; it needs a header and at least one row")
     separator = _separator(lines[skipped : skipped + 25])
-    csv.field_size_limit(_LONGEST_CELL)
     records: list[list[str]] = []
     try:
-        for record in csv.reader(body.split("\n"), delimiter=separator, strict=True):
+        for record in csv.reader(io.StringIO(body), delimiter=separator, strict=True):
             records.append(record)
     except csv.Error as error:
         raise FailureTableError(

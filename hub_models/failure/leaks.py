@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from .certificates import Certificate
@@ -10,35 +12,53 @@ from .statements import Statements
 _HALVINGS = 40
 
 
-def least_leaks(statements: Statements, certificate: Certificate) -> np.ndarray:
-    """Leaks that give each failure its stated occurrence if its causes are independent, at or below the exact ones.
+def as_diez(statements: Statements) -> Statements:
+    """The same statements with Diez's q for every relation: Henrion's w less what it has of the leak.
 
-    A failure that is stated too rare, or not at all, gets leak 0.
+    The leak is that of `henrion_leaks`; where none fits it is 0, and q is w.
+    """
+    if statements.semantics == "diez":
+        return statements
+    leak = henrion_leaks(statements)
+    return replace(
+        statements, trigger=diez_trigger(statements.trigger, leak[statements.effect]), semantics="diez"
+    )
+
+
+def henrion_leaks(statements: Statements) -> np.ndarray:
+    """Leaks that give each failure its stated occurrence if its causes are independent, in Henrion's meaning.
+
+    Dependent causes trigger together, so that these leaks are at or below the exact ones. A failure that is stated too
+    rare, or not at all, gets leak 0.
 
     Returns:
         shape (n,), in [0, 1].
     """
-    return _leaks(statements, certificate, np.ones(len(statements.names)))
+    occurrence = statements.occurrence.copy()
+    first = statements.first
+    for i in np.flatnonzero(np.diff(first) > 0):
+        edges = slice(first[i], first[i + 1])
+        silent = np.prod(1 - statements.trigger[edges] * occurrence[statements.cause[edges]])
+        occurrence[i] = np.fmax(statements.occurrence[i], 1 - silent)
+    stated = np.nan_to_num(statements.occurrence)
+    return henrion_leak(stated, statements.effect, statements.trigger, occurrence[statements.cause])
 
 
 def leaks(statements: Statements, certificate: Certificate) -> np.ndarray:
-    """As `least_leaks`, with the causes' dependence taken from the lower bound on what they imply.
+    """Leaks that give each failure its stated occurrence.
 
-    That bound is nearly sharp where failures are rare: stated occurrences come out within a few per mille.
+    What the causes imply is taken from its lower bound, nearly sharp where failures are rare: in the network stated
+    occurrences come out within a few per mille. A failure that is stated too rare, or not at all, gets leak 0.
+
+    Args:
+        statements: in Diez's meaning (see `as_diez`).
+        certificate: of these.
+
+    Returns:
+        shape (n,), in [0, 1].
     """
-    silent = np.maximum(1 - certificate.upper, 1e-16)
-    return _leaks(statements, certificate, np.maximum(1.0, (1 - certificate.lower) / silent))
-
-
-def _leaks(statements: Statements, certificate: Certificate, dependence: np.ndarray) -> np.ndarray:
-    """``dependence``: P(no cause triggers) over what it were for independent causes, shape (n,), >= 1."""
-    stated = np.where(np.isnan(statements.occurrence), 0.0, statements.occurrence)
-    if statements.semantics == "henrion":
-        given = 1 - np.minimum((1 - stated) / dependence, 1.0)
-        cause_occurrence = certificate.marginal_high[statements.cause]
-        return henrion_leak(given, statements.effect, statements.trigger, cause_occurrence)
-    silent = np.maximum(1 - certificate.upper, 1e-16) * dependence
-    return np.clip(1 - (1 - stated) / silent, 0.0, 1.0)
+    stated = np.nan_to_num(statements.occurrence)
+    return np.clip(1 - (1 - stated) / np.maximum(1 - certificate.lower, 1e-16), 0.0, 1.0)
 
 
 def henrion_leak(

@@ -23,6 +23,7 @@ from .statements import Statements, combine
 POPULATION, GENERATIONS, PATIENCE = 80, 300, 40
 _KEPT = 0  # the gene that leaves a number as it is; genes 1 to 10 are ratings
 _ELITE = 4
+_AT_ONCE = 128  # individuals that are measured together, to bound the memory
 _PENALTY = 1e6
 
 
@@ -99,11 +100,17 @@ class _Genome:
 
     def cost(self, population: np.ndarray) -> np.ndarray:
         """Of individuals, shape (p, genes): their distance, plus a penalty where a condition is violated."""
+        distance, violation = self.measured(population)
+        return distance + np.where(violation > 0, _PENALTY * (1 + violation), 0.0)
+
+    def measured(self, population: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Distance and sum of violations of individuals, shape (p, genes): two arrays of shape (p,)."""
+        parts = [self._measured(population[k : k + _AT_ONCE]) for k in range(0, len(population), _AT_ONCE)]
+        return np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
+
+    def _measured(self, population: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         logits = np.take_along_axis(self.choices[None], population[..., None], axis=2)[..., 0]
         distance = ((logits - self.choices[:, 0]) ** 2) @ self.trust
-        return distance + self._penalty(logits)
-
-    def _penalty(self, logits: np.ndarray) -> np.ndarray:
         pooled = 1 / (1 + np.exp(-(logits @ self._pool)))
         positions = np.array([number.position for number in self.numbers])
         split = self.occurrences
@@ -114,8 +121,7 @@ class _Genome:
         trigger[:, positions[split:]] = pooled[:, split:]
         occurrence = filled(statements, occurrence, trigger)
         excess = np.stack([each.excess(occurrence, trigger) for each in self.constraints], axis=-1)
-        violation = np.maximum(excess, 0).sum(axis=-1)
-        return np.where(violation > 1e-12, _PENALTY * (1 + violation), 0.0)
+        return distance, np.where(excess > 1e-12, excess, 0.0).sum(axis=-1)
 
     def written(self, genes: np.ndarray) -> dict[tuple[str, int], tuple[Opinion, ...]]:
         """The opinions of every number of which a gene has changed, by where they stand."""
@@ -154,7 +160,7 @@ def _evolve(genome: _Genome, generator: np.random.Generator) -> np.ndarray:
 
 
 def _first_generation(genome: _Genome, generator: np.random.Generator) -> np.ndarray:
-    """Random steps in the direction that helps: effects up, causes and relations down, some not at all."""
+    """One greedy individual, and random steps that help: effects up, causes and relations down, some not at all."""
     effects = {each.effect for each in genome.constraints}
     helpful = np.concatenate(
         [
@@ -165,7 +171,35 @@ def _first_generation(genome: _Genome, generator: np.random.Generator) -> np.nda
     steps = generator.integers(0, 6, (POPULATION, len(genome)))
     steps *= generator.random(steps.shape) < generator.random((POPULATION, 1))
     ratings = np.clip(genome.original + steps * helpful, RATINGS[0], RATINGS[-1])
-    return np.where(ratings == genome.original, _KEPT, ratings)
+    population = np.where(ratings == genome.original, _KEPT, ratings)
+    population[0] = _greedy(genome)
+    return population
+
+
+def _greedy(genome: _Genome) -> np.ndarray:
+    """From the numbers as they are, one step at a time, the one that mends most for what it costs."""
+    genes = np.full(len(genome), _KEPT)
+    distance, violation = (float(value[0]) for value in genome.measured(genes[None]))
+    while violation > 0:
+        candidates = _neighbours(genome, genes)
+        distances, violations = genome.measured(candidates)
+        gain = (violation - violations) / np.maximum(distances - distance, 1e-9)
+        best = int(np.argmax(gain))
+        if violations[best] >= violation:
+            break  # stuck: evolution goes on from here
+        genes, distance, violation = candidates[best], float(distances[best]), float(violations[best])
+    return genes
+
+
+def _neighbours(genome: _Genome, genes: np.ndarray) -> np.ndarray:
+    """All individuals in which one gene is a rating higher or lower."""
+    current = np.where(genes == _KEPT, genome.original, genes)
+    candidates = np.repeat(genes[None], 2 * len(genes), axis=0)
+    for half, step in enumerate((1, -1)):
+        moved = np.clip(current + step, RATINGS[0], RATINGS[-1])
+        rows = half * len(genes) + np.arange(len(genes))
+        candidates[rows, np.arange(len(genes))] = np.where(moved == genome.original, _KEPT, moved)
+    return candidates
 
 
 def _mutated(

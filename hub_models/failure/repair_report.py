@@ -88,10 +88,10 @@ def changes_of(repair: Repair) -> list[Change]:
 
 def accept(table: FailureTable, changes: Collection[Change]) -> FailureTable:
     """The table with these changes only; what is left out may leave contradictions."""
-    new = {change.place: change.new_opinion for change in changes}
+    new = {change.opinion: change.new_opinion for change in changes}
 
     def chosen(opinions: tuple[Opinion, ...]) -> tuple[Opinion, ...]:
-        return tuple(new.get(opinion.place, opinion) for opinion in opinions)
+        return tuple(new.get(opinion, opinion) for opinion in opinions)
 
     return replace(
         table,

@@ -54,8 +54,8 @@ def read_settings(grids: Grids, problems: list[Problem]) -> Settings:
         _key(key): (value, None) for key, value in grids.settings.items()
     }
     stages = stated["stages"][0].split(">") if "stages" in stated else []
-    for key, value, place in _stated(grids.named["settings"]) if "settings" in grids.named else ():
-        stated[key] = (value, place)
+    for key, value, where in _stated(grids.named["settings"]) if "settings" in grids.named else ():
+        stated[key] = (value, where)
         stages += [value] if key == "stage" else value.split(">") if key == "stages" else []
     for key, (_, place) in stated.items():
         if key not in _KEYS:
@@ -130,7 +130,7 @@ def _scale(
 def _own_scales(grid: Grid, problems: list[Problem]) -> dict[str, RatingScale]:
     """The scales of the sheet ``ratings``; a column that is left empty keeps the named scale."""
     columns = {column.meaning: column for column in recognise(grid.headers)}
-    scales = {}
+    scales: dict[str, RatingScale] = {}
     for kind in ("occurrence", "trigger"):
         if kind not in columns or "rating" not in columns:
             continue

@@ -16,7 +16,7 @@ class Statements:
     """One number for each failure and each relation, experts combined.
 
     Attributes:
-        names: of n failures, causes before effects.
+        names: of n failures, causes before effects, else in the order of the process.
         occurrence: shape (n,), stated P(failure), NaN where nobody states one.
         occurrence_trust: shape (n,), > 0; 0 where nothing is stated.
         cause, effect: shape (m,), int64, positions in ``names``, sorted by effect.
@@ -50,7 +50,13 @@ def combine(table: FailureTable) -> Statements:
     graph: nx.DiGraph[int] = nx.DiGraph()
     graph.add_nodes_from(range(len(position)))
     graph.add_edges_from((position[each.cause], position[each.effect]) for each in table.relations)
-    failure_row = np.fromiter(nx.lexicographical_topological_sort(graph), np.int64, len(position))
+    step = {stage: number for number, stage in enumerate(table.stages)}
+
+    def rank(row: int) -> tuple[int, str]:
+        """Whatever the order of rows, the process decides, then the name."""
+        return step.get(table.failures[row].stage, -1), table.failures[row].name
+
+    failure_row = np.fromiter(nx.lexicographical_topological_sort(graph, rank), np.int64, len(position))
     place = np.empty_like(failure_row)
     place[failure_row] = np.arange(len(failure_row))
 

@@ -59,10 +59,10 @@ def sheets_of(table: FailureTable) -> dict[str, Sheet]:
         relations.append([relation.cause, relation.effect, *numbers, relation.reason or None])
     settings: Sheet = [["setting", "value"], ["semantics", table.semantics]]
     settings += [["stage", stage] for stage in table.stages]
-    scales = zip(
-        RATINGS, table.occurrence_scale.probabilities, table.trigger_scale.probabilities, strict=True
-    )
-    ratings: Sheet = [["rating", "occurrence", "trigger"], *map(list, scales)]
+    ratings: Sheet = [["rating", "occurrence", "trigger"]]
+    for rating in RATINGS:
+        probabilities = (table.occurrence_scale.probability(rating), table.trigger_scale.probability(rating))
+        ratings.append([rating, *probabilities])
     return {"Failures": failures, "Relations": relations, "Settings": settings, "Ratings": ratings}
 
 

@@ -14,7 +14,7 @@ from .ratings import (
     RatingScale,
 )
 from .records import Failure, FailureTable, Opinion, Place, Relation, Semantics
-from .table_writing import fill_sheet, save_workbook, workbook_of
+from .table_writing import Sheet, fill_sheet, save_workbook, workbook_of
 
 QUESTIONS: dict[Semantics, str] = {
     "henrion": "If this cause is present and no other cause of the list is, in how many cases does the effect occur?",
@@ -63,7 +63,9 @@ def write_template(
     """
     workbook = workbook_of(_example(semantics, experts))
     sheet = workbook.create_sheet("Instructions", 0)
-    fill_sheet(sheet, [["How to fill in this workbook"], *([line] for line in _instructions(semantics))])
+    lines: Sheet = [["How to fill in this workbook"]]
+    lines += [[line] for line in _instructions(semantics)]
+    fill_sheet(sheet, lines)
     sheet.column_dimensions["A"].width = 120
     save_workbook(workbook, Path(path))
 

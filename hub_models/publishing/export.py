@@ -11,6 +11,9 @@ from ..published_code import PACKAGE
 from ..repository import assemble
 from ..zoo import DIST, find_checkpoint
 from .card import card
+from .failure_card import failure_card
+
+CARDS = {"failure-network": failure_card, "image-uncertainty": card}
 
 
 def export(name: str | Path, out: Path = DIST) -> Path:
@@ -27,7 +30,11 @@ def export(name: str | Path, out: Path = DIST) -> Path:
     """
     checkpoint = open_checkpoint(find_checkpoint(name))
     target = out / checkpoint.name
-    assemble(checkpoint, target, {"README.md": card(checkpoint), "LICENSE": code_licence()})
+    assemble(
+        checkpoint,
+        target,
+        {"README.md": CARDS[checkpoint.family.task](checkpoint), "LICENSE": code_licence()},
+    )
     return target
 
 

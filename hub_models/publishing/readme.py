@@ -129,13 +129,40 @@ def conflict_table(lines: Sequence[dict[str, Any]]) -> str:
     return _markdown(rows)
 
 
+def shield_table(results: dict[str, list[Result]]) -> str:
+    """Generators with and without the shield: what lies inside the radius, and what it costs."""
+    metrics = {
+        "inside {radius}": "inside the radius",
+        "delivered inside {radius}": "... of the 8-bit images",
+        "accuracy": "recognised as their class",
+        "precision": "precision",
+        "recall": "recall",
+    }
+    rows = [["generator", "protected radius", "shield", *metrics.values()]]
+    for model, lines in results.items():
+        found = {(r.metric, r.read_out): r for r in lines if r.task == "protection@1"}
+        radii = sorted(
+            {metric.removeprefix("inside ") for metric, _ in found if metric.startswith("inside ")}
+        )
+        for radius in sorted(radii, key=lambda text: float(text.rstrip("%"))):
+            for variant, shown in (("plain", "off"), (f"shielded {radius}", "on")):
+                cells = [_cell(found.get((metric.format(radius=radius), variant))) for metric in metrics]
+                rows.append([model, f"holds {radius} of unseen real images", shown, *cells])
+    return _markdown(rows)
+
+
 def sections() -> dict[str, Callable[[], str]]:
     """Marker in the README -> what stands between its two ends."""
     released = {path.parent.name: read_results(path) for path in sorted(CHECKPOINTS.glob("*/results.jsonl"))}
     return {
         "read-outs": lambda: read_outs_table(released[DEFAULT_MODEL], seed=0),
         "prior": lambda: prior_table(released[DEFAULT_MODEL]),
-        "models": lambda: models_table(released),
+        "models": lambda: models_table(
+            {name: lines for name, lines in released.items() if name.startswith("uncertainty-")}
+        ),
+        "shield": lambda: shield_table(
+            {name: lines for name, lines in released.items() if name.startswith("digits-flow")}
+        ),
         "conflict": lambda: conflict_table(
             [json.loads(line) for line in (BENCHMARKS / "gradient_conflict.jsonl").read_text().splitlines()]
         ),

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -49,8 +50,6 @@ def test_check_lists_contradictions_and_exits_with_one(workbook: Path) -> None:
     out, _ = run("failure", "check", workbook, status=1)
     assert out.count("contradiction: ") == 2
     assert "hub-models failure repair" in out
-    import json
-
     found = json.loads(run("failure", "check", workbook, "--json", status=1)[0])
     assert found["usable"]
     assert len(found["consistency"]["findings"]) == 2

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize
 
+from hub_models.failure import repair as repair_module
 from hub_models.failure.consistency import check_consistency
 from hub_models.failure.constraints import Constraint, too_rare, weaker_than_leak
 from hub_models.failure.records import FailureTable
@@ -67,7 +68,8 @@ def test_the_closest_ratings_are_found_by_evolution(seed: int) -> None:
     assert all(each.rating is not None for each in opinions_of(result.after))
     assert changed_numbers(planted, result.after) <= free_numbers(result)
     optimum = repair(planted)
-    assert optimum.distance <= result.distance <= distance(clean, planted)
+    assert optimum.distance <= result.distance * 1.05
+    assert result.distance <= distance(clean, planted)
 
 
 def _lowered(table: FailureTable, count: int, seed: int) -> FailureTable:
@@ -101,7 +103,9 @@ def test_evolution_is_reproducible() -> None:
     assert first == second
 
 
-def test_the_optimum_agrees_with_a_general_solver() -> None:
+@pytest.mark.parametrize("negligible", [0.0, repair_module.NEGLIGIBLE])
+def test_the_optimum_agrees_with_a_general_solver(negligible: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(repair_module, "NEGLIGIBLE", negligible)
     planted, _ = plant(random_table(16, 3), 3, 3)
     result = repair(planted)
     statements = combine(planted)
@@ -120,7 +124,8 @@ def test_the_optimum_agrees_with_a_general_solver() -> None:
         options={"maxiter": 500, "ftol": 1e-12},
     )
     assert oracle.success
-    assert result.distance == pytest.approx(oracle.fun, rel=1e-5)
+    assert result.distance >= oracle.fun * (1 - 1e-5)
+    assert result.distance == pytest.approx(oracle.fun, rel=0.05 if negligible else 1e-5)
 
 
 def test_a_trusted_expert_moves_less() -> None:
@@ -137,7 +142,7 @@ def test_a_trusted_expert_moves_less() -> None:
         (failure,) = [each for each in after.failures if each.name == name]
         moved[trust] = failure.occurrence[0].probability
     (failure,) = [each for each in planted.failures if each.name == name]
-    assert failure.occurrence[0].probability < moved[100.0] < moved[1.0]
+    assert failure.occurrence[0].probability <= moved[100.0] < moved[1.0]
 
 
 @pytest.mark.parametrize("solver", [None, evolved])

@@ -1,0 +1,286 @@
+"""Root causes in failure networks: how exact, how fast, and against pgmpy and pyAgrum.
+
+    python benchmarks/failure_inference.py [--only PART] [--seed N] [--failures N] [--json]
+
+- accuracy: 600 failures, about 2,300 relations. Three and five observed failures (one simulated cascade, or any late
+  ones), everything late observed, all priors a hundredfold rarer; sampled within 1 s (2 s if rarer), compiled by
+  numba within 1 s and 0.1 s. The truth is a second run with other random numbers, to a standard error of 0.0005;
+- second: that truth against a sampler that has nothing in common with ours (forward, tilted by loopy belief
+  propagation with all evidence), on three observed failures;
+- exact: time by induced width;
+- scale: 5,000 failures with 20,000 relations, and twelve observed failures at once, in 5 s;
+- peers: pgmpy and pyAgrum on the same networks, each in its own process with a limit of time and memory.
+
+Setup is part of every time; compiled runs follow one warm-up. Errors are the largest over all root causes. A run of
+one part or seed replaces its own lines in benchmarks/results/failure_inference.json and keeps the others.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from failure_peers import CONTENDERS
+from failure_scenarios import make_evidence, make_network
+from failure_second_sampler import second_opinion
+
+from hub_models.atomic import write_text
+from hub_models.cli.options import print_json, print_table
+from hub_models.evaluation.results import hardware
+from hub_models.modeling_failure_network import FailureNetworkModel
+from hub_models.noisy_or import NoisyOr
+from hub_models.noisy_or_evidence import Evidence, pose
+from hub_models.noisy_or_exact import exact_plan
+from hub_models.noisy_or_posterior import infer
+from hub_models.noisy_or_records import Posterior
+
+ROOT = Path(__file__).parent.parent
+RESULTS = ROOT / "benchmarks" / "results" / "failure_inference.json"
+FAILURES, CAUSES = 600, 4.0
+PEER_SECONDS, PEER_BYTES = 10.0, 6 << 30
+#: (failures, causes a failure) for the peers.
+PEER_NETWORKS = {50: 2.5, 100: 3.0, 150: 4.0, 400: 4.0, 600: 4.0}
+
+Row = dict[str, Any]
+
+
+def probabilities(answer: Posterior) -> np.ndarray:
+    return np.array([record.probability for record in answer])
+
+
+def truth(network: NoisyOr, evidence: Evidence, seconds: float = 20.0) -> tuple[np.ndarray, str]:
+    """Exact, or other random numbers than the runs under test, to half widths of 2 x 0.0005."""
+    answer = infer(network, evidence, precision=0.001, time_limit=seconds, seed=10_007)
+    return probabilities(answer), f"{answer.method}, +-{answer.precision:.4f}"
+
+
+def compare(
+    network: NoisyOr, evidence: Evidence, seconds: float, compiled: bool, true: tuple[np.ndarray, str]
+) -> Row:
+    """One run, with its error, whether its first cause is right and how many of the first five."""
+    answer = infer(network, evidence, 0.0, seconds, exact=False, compiled=compiled)
+    roots = np.flatnonzero(network.is_root)
+    found, right = probabilities(answer)[roots], true[0][roots]
+    best, ranked = np.argsort(-right), np.argsort(-found)
+    return {
+        "method": "compiled" if compiled else "numpy",
+        "limit_s": seconds,
+        "seconds": round(answer.seconds, 3),
+        "log10_evidence": round(answer.log_evidence / np.log(10), 2),
+        "samples": answer.samples,
+        "effective": round(answer.effective_samples),
+        "pareto_k": round(answer.pareto_k, 2),
+        "error": round(float(np.abs(found - right).max()), 5),
+        "half_width": round(answer.precision, 5),
+        "top_margin": round(float(right[best[0]] - right[best[1]]), 4),
+        "top_is_right": bool(best[0] == ranked[0]),
+        "top5_overlap": len(set(best[:5]) & set(ranked[:5])),
+        "warnings": len(answer.warnings),
+        "truth": true[1],
+    }
+
+
+def warm_up() -> None:
+    network = make_network(50, 3.0, 0)
+    infer(network, make_evidence(network, 1, 1, True, 0), time_limit=0.05, exact=False, compiled=True)
+
+
+def accuracy(seed: int, failures: int) -> list[Row]:
+    warm_up()
+    network, rarer = make_network(failures, CAUSES, seed), make_network(failures, CAUSES, seed, rarer=100.0)
+    cases: list[tuple[str, NoisyOr, Evidence, float]] = [
+        ("3 of a cascade", network, make_evidence(network, 3, 5, True, seed), 1.0),
+        ("3 late failures", network, make_evidence(network, 3, 5, False, seed), 1.0),
+        ("5 of a cascade", network, make_evidence(network, 5, 5, True, seed), 1.0),
+        ("5 late failures", network, make_evidence(network, 5, 5, False, seed), 1.0),
+        ("3, all late others absent", network, make_evidence(network, 3, 10_000, True, seed), 1.0),
+        ("3, all priors / 100", rarer, make_evidence(rarer, 3, 5, False, seed), 2.0),
+    ]
+    rows = []
+    for name, net, evidence, seconds in cases:
+        true = truth(net, evidence)
+        for compiled, limit in ((False, seconds), (True, seconds), (True, 0.1)):
+            rows.append(
+                {
+                    "case": name,
+                    "seed": seed,
+                    "edges": len(net.cause),
+                    "absent": len(evidence.absent),
+                    **compare(net, evidence, limit, compiled, true),
+                }
+            )
+    return rows
+
+
+def second(seed: int, failures: int) -> list[Row]:
+    network = make_network(failures, CAUSES, seed)
+    evidence = make_evidence(network, 3, 5, True, seed)
+    true, how = truth(network, evidence)
+    start = time.perf_counter()
+    other = second_opinion(network, evidence, standard_error=0.0005, seconds=400.0)
+    roots = network.is_root
+    return [
+        {
+            "case": "3 of a cascade",
+            "seed": seed,
+            "truth": how,
+            "second_standard_error": round(other.standard_error, 5),
+            "second_samples": other.samples,
+            "second_effective": round(other.effective),
+            "second_seconds": round(time.perf_counter() - start, 1),
+            "largest_difference": round(float(np.abs(true - other.probability)[roots].max()), 5),
+        }
+    ]
+
+
+def exact(seed: int, failures: int) -> list[Row]:
+    """Networks of 40 to 300 failures, the first of each width."""
+    rows: dict[int, Row] = {}
+    for size in (40, 60, 80, 100, 120, 150, 200, 300):
+        for causes in (1.5, 2.0, 2.5, 3.0, 4.0):
+            network = make_network(size, causes, seed)
+            evidence = make_evidence(network, 2, 2, True, seed)
+            plan = exact_plan(pose(network, evidence))
+            if plan is None or plan.width in rows:
+                continue
+            answer = infer(network, evidence, exact=True)
+            rows[plan.width] = {
+                "seed": seed,
+                "failures": size,
+                "edges": len(network.cause),
+                "width": plan.width,
+                "seconds": round(answer.seconds, 4),
+            }
+    return [rows[width] for width in sorted(rows)]
+
+
+def scale(seed: int, failures: int) -> list[Row]:
+    warm_up()
+    rows = []
+    for name, size, causes, present in (
+        ("5,000 failures, 3 late ones", 5000, 4.15, 3),
+        ("12 late failures", failures, CAUSES, 12),
+    ):
+        network = make_network(size, causes, seed)
+        evidence = make_evidence(network, present, 5, False, seed)
+        true = truth(network, evidence, seconds=40.0)
+        for compiled in (False, True):
+            row = compare(network, evidence, 5.0, compiled, true)
+            rows.append({"case": name, "seed": seed, "edges": len(network.cause), **row})
+    return rows
+
+
+def peers(seed: int, failures: int) -> list[Row]:
+    network = make_network(failures, PEER_NETWORKS.get(failures, CAUSES), seed)
+    evidence = make_evidence(network, 2, 2, True, seed)
+    true, how = truth(network, evidence)
+    rows = []
+    with tempfile.TemporaryDirectory(prefix="failure-peers-") as folder:
+        FailureNetworkModel.from_network(network).save_pretrained(folder)
+        names = {
+            key: [network.names[i] for i in getattr(evidence, key).tolist()] for key in ("present", "absent")
+        }
+        write_text(Path(folder) / "evidence.json", json.dumps(names))
+        for contender in CONTENDERS:
+            answer = in_a_process(contender, Path(folder))
+            row = {
+                "case": contender,
+                "seed": seed,
+                "failures": failures,
+                "edges": len(network.cause),
+                "truth": how,
+            }
+            if "posterior" in answer:
+                errors = [abs(true[network.index[n]] - p) for n, p in answer.pop("posterior").items()]
+                row |= {"error": round(max(errors), 5), "causes": len(errors)}
+            rows.append(row | answer)
+    return rows
+
+
+def in_a_process(contender: str, folder: Path) -> Row:
+    """Its answer, or in a word what went wrong."""
+    command = [sys.executable, str(Path(__file__).with_name("failure_peers.py")), contender, str(folder)]
+    limit = lambda: resource.setrlimit(resource.RLIMIT_AS, (PEER_BYTES, PEER_BYTES))  # noqa: E731
+    try:
+        done = subprocess.run(
+            [*command, str(PEER_SECONDS)],
+            capture_output=True,
+            text=True,
+            timeout=PEER_SECONDS + 20.0,  # imports and warm-up
+            preexec_fn=limit,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return {"fails": f"more than {PEER_SECONDS:g} s"}
+    if done.returncode:
+        last = done.stderr.strip().splitlines()[-1:] or [f"killed (exit {done.returncode})"]
+        return {"fails": last[0][:120]}
+    answer: Row = json.loads(done.stdout.strip().splitlines()[-1])
+    if answer["seconds"] > PEER_SECONDS:
+        return {"fails": f"more than {PEER_SECONDS:g} s ({answer['seconds']:.1f} s)"}
+    answer["seconds"] = round(answer["seconds"], 4)
+    return answer
+
+
+PARTS: dict[str, Callable[[int, int], list[Row]]] = {
+    "accuracy": accuracy,
+    "second": second,
+    "exact": exact,
+    "scale": scale,
+    "peers": peers,
+}
+
+
+def merged(old: Row, part: str, new: list[Row]) -> list[Row]:
+    """The part's lines with those of the same seed and size replaced."""
+    done = {(row["seed"], row.get("failures")) for row in new} if part != "exact" else None
+    kept = [r for r in old.get(part, []) if done is not None and (r["seed"], r.get("failures")) not in done]
+    return sorted([*kept, *new], key=lambda row: (row["seed"], row.get("failures", 0)))
+
+
+def as_text(report: Row) -> str:
+    """JSON with one line for each figure, for readable diffs."""
+    lists = {key: value for key, value in report.items() if isinstance(value, list)}
+    text = json.dumps(report | {key: f"@{key}" for key in lists}, indent=2)
+    for key, lines in lists.items():
+        body = ",\n".join(f"    {json.dumps(line)}" for line in lines)
+        text = text.replace(f'"@{key}"', f"[\n{body}\n  ]")
+    return text + "\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--only", choices=list(PARTS), help="one part; all, if left out")
+    parser.add_argument("--seed", type=int, default=0, help="of the network and the evidence")
+    parser.add_argument("--failures", type=int, default=FAILURES, help="size of the network")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
+    arguments = parser.parse_args()
+    report: Row = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
+    report |= {
+        "machine": hardware(),
+        "versions": {n: version(n) for n in ("numpy", "torch", "numba", "pgmpy", "pyagrum", "hub-models")},
+        "command": "python benchmarks/failure_inference.py",
+    }
+    for part in [arguments.only] if arguments.only else PARTS:
+        rows = PARTS[part](arguments.seed, arguments.failures)
+        if not arguments.json:
+            keys = list(dict.fromkeys(key for row in rows for key in row))
+            print_table([{key: str(row.get(key, "")) for key in keys} for row in rows], title=part)
+        report[part] = merged(report, part, rows)
+    if arguments.json:
+        print_json(report)
+    write_text(RESULTS, as_text(report))
+
+
+if __name__ == "__main__":
+    main()
