@@ -41,10 +41,11 @@ $(VENV)/.demo: pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable ".[demo]"
 	touch $@
 
-# Tests run with the versions that the Space pins, so that what is pinned is what is tested.
-$(VENV)/.dev: pyproject.toml spaces/safe_retrieval/requirements.txt
+# Tests run with the versions that the Spaces pin, so that what is pinned is what is tested.
+PINS := $(wildcard spaces/*/requirements.txt)
+$(VENV)/.dev: pyproject.toml $(PINS)
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --editable ".[dev]" --constraint spaces/safe_retrieval/requirements.txt
+	$(BIN)/python -m pip install --quiet --editable ".[dev]" $(PINS:%=--constraint %)
 	touch $@ $(VENV)/.demo
 
 clean:

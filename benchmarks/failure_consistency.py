@@ -73,7 +73,7 @@ def repairs(table: FailureTable, planted: float | None) -> list[dict[str, Any]]:
                 "of_planted": None if planted is None else result.distance / planted,
                 "numbers_changed": len(changes_of(result)),
                 "of_numbers": len(result.constraints) and _free(result),
-                "contradictions_left": len(check_consistency(result.after).findings),
+                "findings_left": len(check_consistency(result.after).findings),
                 "seconds": seconds,
             }
         )

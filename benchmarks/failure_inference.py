@@ -35,7 +35,7 @@ from failure_scenarios import make_evidence, make_network
 from failure_second_sampler import second_opinion
 
 from hub_models.atomic import write_text
-from hub_models.cli.options import print_json, print_table
+from hub_models.cli.options import print_json
 from hub_models.evaluation.results import hardware
 from hub_models.modeling_failure_network import FailureNetworkModel
 from hub_models.noisy_or import NoisyOr
@@ -223,7 +223,9 @@ def in_a_process(contender: str, folder: Path) -> Row:
     except subprocess.TimeoutExpired:
         return {"fails": f"more than {PEER_SECONDS:g} s"}
     if done.returncode:
-        last = done.stderr.strip().splitlines()[-1:] or [f"killed (exit {done.returncode})"]
+        last = [line for line in done.stderr.splitlines() if "Error" in line][-1:] or [
+            f"killed (exit {done.returncode})"
+        ]
         return {"fails": last[0][:120]}
     answer: Row = json.loads(done.stdout.strip().splitlines()[-1])
     if answer["seconds"] > PEER_SECONDS:
@@ -263,7 +265,7 @@ def main() -> None:
     parser.add_argument("--only", choices=list(PARTS), help="one part; all, if left out")
     parser.add_argument("--seed", type=int, default=0, help="of the network and the evidence")
     parser.add_argument("--failures", type=int, default=FAILURES, help="size of the network")
-    parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
+    parser.add_argument("--json", action="store_true", help="print JSON of everything instead of lines")
     arguments = parser.parse_args()
     report: Row = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
     report |= {
@@ -274,8 +276,7 @@ def main() -> None:
     for part in [arguments.only] if arguments.only else PARTS:
         rows = PARTS[part](arguments.seed, arguments.failures)
         if not arguments.json:
-            keys = list(dict.fromkeys(key for row in rows for key in row))
-            print_table([{key: str(row.get(key, "")) for key in keys} for row in rows], title=part)
+            print(part, *(json.dumps(row) for row in rows), sep="\n  ")
         report[part] = merged(report, part, rows)
     if arguments.json:
         print_json(report)

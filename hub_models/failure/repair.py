@@ -16,7 +16,7 @@ import numpy as np
 
 from ..errors import FailureTableError
 from .certificates import certify
-from .confirmation import settle
+from .confirmation import is_open, settle
 from .consistency import contradicts, weak_relations
 from .constraints import Constraint, filled, too_rare, weaker_than_leak
 from .leaks import as_diez
@@ -26,12 +26,13 @@ from .statements import Statements, combine
 
 #: From the original table and the conditions that must hold to the table with new numbers.
 Solver = Callable[[FailureTable, Sequence[Constraint]], FailureTable]
+_Conditions = dict[tuple[str, int], Constraint]
 
 #: Of the largest move in a condition: moves below that are not worth an expert's signature.
 NEGLIGIBLE = 0.1
 
 _MOST_ROUNDS = 50
-_MOST_STEPS = 200
+_MOST_STEPS, _MOST_CORRECTIONS = 200, 20
 #: Conditions are met with this to spare, which rounding cannot eat up; below `certificates.ROUNDING`.
 _SPARE = 1e-10
 
@@ -66,16 +67,19 @@ def repair(table: FailureTable, solver: Solver | None = None, seed: int = 0) -> 
         FailureTableError: the solver does not get rid of all contradictions.
     """
     solve = solver or optimised
-    active: dict[tuple[str, int], Constraint] = {}
     current = table
+    violated, open_before = _violated(combine(table), seed)
+    active: _Conditions = {}
     for _ in range(_MOST_ROUNDS):
-        violated = _violated(combine(current), seed)
-        if not violated:
-            return Repair(table, current, tuple(active.values()))
         if violated.keys() <= active.keys():
             break
         active |= violated
         current = solve(table, tuple(active.values()))
+        violated, doubtful = _violated(combine(current), seed)
+        # What a repair brings so close to its bounds that nobody can tell is mended too.
+        violated |= {key: doubtful[key] for key in doubtful.keys() - open_before.keys() - active.keys()}
+    if not violated:
+        return Repair(table, current, tuple(active.values()))
     raise FailureTableError(
         "the contradictions cannot be mended within the scale's ratings; mend the gravest by hand, or repair with "
         "probabilities instead of ratings"
@@ -118,15 +122,12 @@ def _closest(
         start: the log-odds as stated.
         free: which of them may move.
     """
-    n = len(statements.names)
-    columns = np.unique(np.concatenate([_involved(each, n) for each in constraints]))
+    columns = np.unique(np.concatenate([_involved(each, len(statements.names)) for each in constraints]))
     trust = np.concatenate([statements.occurrence_trust, statements.trigger_trust])[columns]
     moves, origin, point = free[columns], start[columns], start.copy()
     curvature, multipliers = np.zeros(len(columns)), np.zeros(len(constraints))
     for _ in range(_MOST_STEPS):
-        occurrence, trigger = _probabilities(statements, point)
-        excess = _excess(constraints, occurrence, trigger) + _SPARE
-        rows = np.stack([np.concatenate(each.gradient(occurrence, trigger))[columns] for each in constraints])
+        excess, rows = _linearised(statements, constraints, point, columns)
         metric = np.where(moves, trust + curvature, 1.0)
         centre = np.where(moves, (trust * origin + curvature * point[columns]) / metric, origin)
         inverse = moves / metric
@@ -135,9 +136,24 @@ def _closest(
         step = np.clip(target - point[columns], -2.0, 2.0)  # further out the linear picture does not hold
         point[columns] += step
         curvature = multipliers @ np.abs(rows)
-        if np.abs(step).max() < _SPARE / 10:
+        if np.abs(step).max() < _SPARE:
             break
+    inverse = moves / np.where(moves, trust, 1.0)
+    for _ in range(_MOST_CORRECTIONS):  # steps along the curvature come close slowly: Newton's do the rest
+        excess, rows = _linearised(statements, constraints, point, columns)
+        if excess.max() <= _SPARE:
+            break
+        point[columns] -= inverse * (_multipliers(rows, inverse, -excess, multipliers) @ rows)
     return point
+
+
+def _linearised(
+    statements: Statements, constraints: Sequence[Constraint], point: np.ndarray, columns: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Excess of each condition with ``_SPARE``, shape (k,), and its gradient, shape (k, len(columns))."""
+    occurrence, trigger = _probabilities(statements, point)
+    rows = [np.concatenate(each.gradient(occurrence, trigger))[columns] for each in constraints]
+    return _excess(constraints, occurrence, trigger) + _SPARE, np.stack(rows)
 
 
 def _probabilities(statements: Statements, point: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -188,16 +204,18 @@ def opinions_of(table: FailureTable) -> list[Opinion]:
     return numbers + [opinion for relation in table.relations for opinion in relation.trigger]
 
 
-def _violated(statements: Statements, seed: int) -> dict[tuple[str, int], Constraint]:
+def _violated(statements: Statements, seed: int) -> tuple[_Conditions, _Conditions]:
+    """Conditions that are certainly violated, and those that may be."""
     diez = as_diez(statements)
     certificate = certify(diez)
     settled = settle(diez, certificate, seed)
-    nodes = np.flatnonzero(certificate.inconsistent).tolist()
-    nodes += [i for i, implied in settled.items() if contradicts(statements.occurrence[i], implied)]
-    found: dict[tuple[str, int], Constraint] = {("failure", i): too_rare(statements, i) for i in nodes}
+    certain = np.flatnonzero(certificate.inconsistent).tolist()
+    certain += [i for i, implied in settled.items() if contradicts(statements.occurrence[i], implied)]
+    doubtful = [i for i, implied in settled.items() if is_open(statements.occurrence[i], implied)]
+    violated: _Conditions = {("failure", i): too_rare(statements, i) for i in certain}
     for edge in weak_relations(statements):
-        found["relation", edge] = weaker_than_leak(statements, edge)
-    return found
+        violated["relation", edge] = weaker_than_leak(statements, edge)
+    return violated, {("failure", i): too_rare(statements, i) for i in doubtful}
 
 
 def _multipliers(rows: np.ndarray, inverse: np.ndarray, bound: np.ndarray, guess: np.ndarray) -> np.ndarray:

@@ -10,15 +10,16 @@ import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
+from itertools import pairwise
 from typing import Literal
 
 import networkx as nx
 from cause_paths import Link
 
 Role = Literal["cause", "between", "observed"]
-WIDTH, GAP, ROW_GAP, LANE = 176, 70, 16, 14
-LINE, MARGIN, HEAD = 17, 8, 40
-_LETTERS, _LINES = 23, 3
+WIDTH, GAP, ROW_GAP, LANE = 142, 36, 14, 14
+LINE, MARGIN, HEAD = 19, 4, 40
+_LETTERS, _LINES = 15, 4
 _SWEEPS = 6
 
 
@@ -62,7 +63,9 @@ def draw_graph(nodes: Sequence[Node], links: Sequence[Link], stages: Sequence[st
     _arrange(layers, list(routes.values()))
     height = max(place.middle + place.height / 2 for layer in layers for place in layer) + MARGIN
     width = len(layers) * (WIDTH + GAP) - GAP + 2 * MARGIN
-    drawn = [_line(link, route) for link, route in sorted(routes.items(), key=lambda each: each[0].probability)]
+    drawn = [
+        _line(link, route) for link, route in sorted(routes.items(), key=lambda each: each[0].probability)
+    ]
     drawn += [_box(node, boxes[node.name]) for node in nodes]
     drawn += [
         f'<text class="stage" x="{_left(column)}" y="20">{escape(heading)}</text>'
@@ -71,7 +74,7 @@ def draw_graph(nodes: Sequence[Node], links: Sequence[Link], stages: Sequence[st
     ]
     return (
         f'<svg role="img" aria-label="{escape(description)}" viewBox="0 0 {width} {height:.0f}" '
-        f'width="{width}" height="{height:.0f}">{"".join(drawn)}</svg>'
+        f'style="--width:{width}px">{"".join(drawn)}</svg>'
     )
 
 
@@ -105,7 +108,7 @@ def _arrange(layers: list[list[_Place]], routes: list[list[_Place]]) -> None:
     """Sort each column by the mean place of its neighbours, from the left, then from the right, and so on."""
     neighbours: dict[_Place, list[_Place]] = {place: [] for layer in layers for place in layer}
     for route in routes:
-        for a, b in zip(route, route[1:], strict=False):
+        for a, b in pairwise(route):
             neighbours[a].append(b)
             neighbours[b].append(a)
     tallest = max(_height(layer) for layer in layers)
@@ -158,7 +161,7 @@ def _box(node: Node, place: _Place) -> str:
     left, top = _left(place.column), place.middle - place.height / 2
     rows = [(line, "name") for line in place.lines] + [(node.note, "note")]
     text = "".join(
-        f'<text class="{kind}" x="{left + 12}" y="{top + 7 + LINE * (row + 0.75):.1f}">{escape(line)}</text>'
+        f'<text class="{kind}" x="{left + 9}" y="{top + 7 + LINE * (row + 0.75):.1f}">{escape(line)}</text>'
         for row, (line, kind) in enumerate(rows)
     )
     return (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import networkx as nx
 import numpy as np
@@ -36,7 +37,7 @@ class Link:
 
 @dataclass(frozen=True)
 class Links:
-    """Every relation that bears on the evidence, and how often each failure came of a cause that nobody named."""
+    """Every relation that bears on the evidence, and how probably each effect arose of a cause that nobody named."""
 
     links: tuple[Link, ...]
     unnamed: dict[str, float]
@@ -68,7 +69,7 @@ def find_links(network: NoisyOr, evidence: Evidence, samples: int = 4096, seed: 
         Link(known.names[c], known.names[e], float(p), float(s))
         for c, e, p, s in zip(known.cause, known.effect, probability, share, strict=True)
     )
-    unnamed = known.leak * explained.sum(axis=1) / np.maximum(present, 1e-300)
+    unnamed = known.leak * explained.sum(axis=1)
     named = np.flatnonzero(~known.is_root)
     return Links(links, {known.names[i]: float(unnamed[i]) for i in named})
 
@@ -91,7 +92,7 @@ def strongest_paths(links: Sequence[Link], roots: Sequence[str], observed: Itera
             continue
         costs, ways = nx.single_source_dijkstra(backwards, failure, weight="cost")
         found = {
-            start: (cost, [by_ends[cause, effect] for effect, cause in zip(way, way[1:], strict=False)][::-1])
+            start: (cost, [by_ends[cause, effect] for effect, cause in pairwise(way)][::-1])
             for start, cost in costs.items()
             if len(way := ways[start]) > 1
         }

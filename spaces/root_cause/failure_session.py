@@ -38,7 +38,7 @@ class Diagnosis:
         posterior: of all failures, if ``fixed`` were repaired beforehand.
         causes: root causes, the most probable first.
         paths: along which the first of them reach what is present.
-        unnamed: for each failure on these paths, the share of cases in which a cause outside the network triggered it.
+        unnamed: name -> probability that this effect is present and a cause that nobody named triggered it.
         inspections: what to look at next, the most telling first.
         remaining: how often the observations would still occur with ``fixed`` repaired, as a share of how often
             they do, with a 95 % interval; None if nothing is fixed.
@@ -111,15 +111,9 @@ class Session:
     def choices(self) -> list[tuple[str, str]]:
         """(label, name) of every failure, from the end of the process, where failures are noticed, to its start."""
         order = {stage: number for number, stage in enumerate(self.stages)}
-        stage_of = [self.network.stage(i) for i in range(len(self.network))]
-        ranked = sorted(
-            range(len(self.network)), key=lambda i: (-order.get(stage_of[i], -1), self.network.names[i])
-        )
-        return [
-            (f"{self.network.names[i]} ({stage_of[i]})" if stage_of[i] else self.network.names[i],) * 1
-            + (self.network.names[i],)
-            for i in ranked
-        ]
+        placed = [(name, self.network.stage(i)) for i, name in enumerate(self.network.names)]
+        placed.sort(key=lambda each: (-order.get(each[1], -1), each[0]))
+        return [(f"{name} ({stage})" if stage else name, name) for name, stage in placed]
 
     def example(self) -> list[str]:
         """Two failures without effects that have the most causes."""
@@ -189,4 +183,4 @@ def _ratio(after: Posterior, before: Posterior) -> tuple[float, float, float]:
     """Probability of the evidence after / before; its interval by the delta method on effective samples."""
     log = after.log_evidence - before.log_evidence
     spread = 1.96 * math.sqrt(1 / after.effective_samples + 1 / before.effective_samples)
-    return tuple(min(math.exp(each), 1.0) for each in (log, log - spread, log + spread))  # type: ignore[return-value]
+    return math.exp(log), math.exp(log - spread), math.exp(log + spread)

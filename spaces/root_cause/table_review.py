@@ -67,6 +67,10 @@ class Review:
         """The table with the accepted mendings; others may leave contradictions."""
         return accept(self.table, self.changes(accepted))
 
+    def consistency_with(self, accepted: Collection[int]) -> Consistency:
+        """The contradictions that are left with the accepted mendings."""
+        return check_consistency(self.repaired(accepted))
+
     def write(self, accepted: Collection[int], folder: Path) -> Path:
         """The repaired table as a workbook in ``folder``: a marked copy of the one that was read, if it was one.
 

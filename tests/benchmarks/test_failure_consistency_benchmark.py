@@ -18,7 +18,7 @@ def test_planted_contradictions_are_found_and_mended(monkeypatch: pytest.MonkeyP
     assert json.loads(benchmark.as_text(report)) == report
     (planted,) = report["planted"]
     assert (planted["found"], planted["false_alarms"]) == (4, 0)
-    assert all(each["contradictions_left"] == 0 for each in report["repairs"])
+    assert all(each["findings_left"] == 0 for each in report["repairs"])
     assert all(each["of_planted"] <= 1 for each in report["repairs"])
     assert report["jittered"][0]["certified_wrong"] == 0
     assert str(Path.home()) not in json.dumps(report)

@@ -29,7 +29,7 @@ def served(app: Path, folder: Path) -> Iterator[str]:
         "GRADIO_SERVER_PORT": str(port),
         "GRADIO_TEMP_DIR": str(folder / "uploads"),
     }
-    for name in ("HUB_MODELS_GALLERY", "SPACE_ID"):
+    for name in ("HUB_MODELS_FAILURE_NETWORK", "HUB_MODELS_GALLERY", "SPACE_ID"):
         environment.pop(name, None)
     log = folder / "log"
     with log.open("w") as output:
