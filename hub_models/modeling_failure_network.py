@@ -11,13 +11,21 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.modeling_outputs import ModelOutput
 
+# Older loaders of transformers copy only what this file names, so it names every sibling that is needed.
 from .configuration_failure_network import FailureNetworkConfig
 from .errors import FailureNetworkError
 from .noisy_or import NoisyOr
 from .noisy_or_batch import infer_batch
+from .noisy_or_checks import check_names  # noqa: F401
+from .noisy_or_compiled import is_available  # noqa: F401
+from .noisy_or_elimination import Elimination  # noqa: F401
 from .noisy_or_evidence import read_evidence
+from .noisy_or_exact import Factors  # noqa: F401
+from .noisy_or_explaining import Explained  # noqa: F401
 from .noisy_or_explanation import Explanation, explain
+from .noisy_or_moments import Moments  # noqa: F401
 from .noisy_or_posterior import infer
+from .noisy_or_proposal import Proposal  # noqa: F401
 from .noisy_or_questions import (
     Inspection,
     RiskPriority,
@@ -27,6 +35,8 @@ from .noisy_or_questions import (
     sensitivities,
 )
 from .noisy_or_records import Posterior
+from .noisy_or_sampling import Draws  # noqa: F401
+from .noisy_or_tables import Factor  # noqa: F401
 
 
 @dataclass

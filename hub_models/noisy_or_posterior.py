@@ -23,6 +23,7 @@ from .noisy_or_sampling import BackwardSampler
 _EXACT_ERROR = 1e-7
 _PILOT = 64
 _FIRST_BATCH, _BATCH = 4096, 16384
+_SAFETY = 0.8  # of the time that is left, so that the limit holds
 
 
 def infer(
@@ -133,15 +134,15 @@ def _sample(
     shift = float(tail.max()) if np.isfinite(tail.max()) else 0.0
     compiled = isinstance(sampler, CompiledSampler)
     workers = torch.get_num_threads() if compiled else 1
-    began = time.perf_counter()
-    moments = sampler.moments(_FIRST_BATCH, next(seeds), shift)
+    count, began = _FIRST_BATCH, time.perf_counter()
+    moments = sampler.moments(count, next(seeds), shift)
     with ThreadPoolExecutor(workers) as pool:
         while (missing := _missing(moments, known, precision)) > 0:
             now = time.perf_counter()
-            affordable = moments.count * (deadline - now) / (now - began)
-            count = int(min(missing, affordable / workers, _BATCH))
-            if count < 64:
-                break
+            affordable = int(_SAFETY * count * (deadline - now) / (now - began))
+            if affordable < count // 4:
+                break  # small batches waste the rest of the time on their setup
+            count, began = int(min(max(missing / workers, _FIRST_BATCH), affordable, _BATCH)), now
             jobs = [pool.submit(sampler.moments, count, next(seeds), shift) for _ in range(workers)]
             for job in jobs:
                 moments = moments + job.result()
