@@ -18,8 +18,8 @@ from .noisy_or_evidence import Case, Evidence, pose
 from .noisy_or_explaining import DEFENSIVE
 from .noisy_or_proposal import Proposal, propose
 
-#: Numbers in the largest tensor, 4 bytes each.
-_MOST_STATES = 1 << 28
+#: Numbers in the largest tensor, 4 bytes each; more rows are answered group by group.
+_MOST_STATES = 1 << 26
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,9 +154,9 @@ class BatchSampler:
             edges = slice(self._first[i], self._first[i + 1])
             causes, strength = self._cause[edges], self._trigger[edges]
             if len(causes):
-                together = self._excess[causes, :i] @ required[:i, rows]
+                together = self._excess[causes, :i] @ required[:i].index_select(1, rows)
                 score = (together + self._marginal[causes, None]).clamp_max_(1.0) * strength[:, None]
-                usable = self._usable[:, causes].T[:, rows // count]
+                usable = self._usable[:, causes].T.index_select(1, rows // count)
             else:
                 score = usable = torch.zeros(0, len(rows), device=self._device)
             if self._leak[i] > 0:
@@ -187,7 +187,7 @@ class BatchSampler:
             if not (possible | absent).any():
                 continue
             edges = slice(self._first[i], self._first[i + 1])
-            active = states[self._cause[edges]]
+            active = states.index_select(0, self._cause[edges])
             off = self._log_silent[edges] @ active + self._log_no_leak[i]
             if absent.all():
                 flat += off
@@ -198,7 +198,7 @@ class BatchSampler:
                 self._draw_free(i, on, off, rows, states, log_weight, generator)
             if rows is not None:
                 states[i, rows] = 1
-                claims = self._leak[i] + self._trigger[edges] @ active[:, rows]
+                claims = self._leak[i] + self._trigger[edges] @ active.index_select(1, rows)
                 flat[rows] += (on[rows] * strength / claims).double().log_()
         return states.view(-1, cases, count)
 

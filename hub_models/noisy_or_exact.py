@@ -24,6 +24,8 @@ from .noisy_or_tables import Factor, arranged, noisy_or_table, product, summed_t
 MOST_WIDTH = 20
 #: All tables together, 8 bytes each, so that memory stays below a gigabyte.
 MOST_CELLS = 1 << 26
+#: Beyond this disagreement by rounding, and up to this size, sums are repeated in long double.
+_CANCELLED, _MOST_LONG_CELLS = 1e-9, 1 << 22
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,9 +68,10 @@ def exact_plan(case: Case, most_width: int = MOST_WIDTH) -> Elimination | None:
     return plan if plan is not None and plan.cells <= MOST_CELLS else None
 
 
-def make_factors(case: Case) -> Factors:
-    """The case as factors; failures whose state is known are put in."""
+def make_factors(case: Case, real: type[np.floating] = np.float64) -> Factors:
+    """The case as factors with tables of this type; failures whose state is known are put in."""
     network, first = case.network, case.network.first
+    leak, trigger = network.leak.astype(real), network.trigger.astype(real)
     free = case.possible & ~case.present
     variable = np.where(free, np.cumsum(free) - 1, -1)
     count = int(free.sum())
@@ -78,8 +81,8 @@ def make_factors(case: Case) -> Factors:
         if not (free[i] or case.present[i] or case.absent[i]):
             continue
         edges = slice(first[i], first[i + 1])
-        causes, q = network.cause[edges], network.trigger[edges]
-        on = network.leak[i] + (1 - network.leak[i]) * -np.expm1(_log1m(q[case.present[causes]]).sum())
+        causes, q = network.cause[edges], trigger[edges]
+        on = leak[i] + (1 - leak[i]) * -np.expm1(_log1m(q[case.present[causes]]).sum())
         open_, q = variable[causes[free[causes]]], q[free[causes]]
         if case.absent[i]:
             log_constant += float(_log1m(on))
@@ -107,8 +110,15 @@ def make_factors(case: Case) -> Factors:
 
 
 def exact_posterior(case: Case, plan: Elimination) -> ExactPosterior:
-    """P(X_i = 1 | evidence) for all failures and log P(evidence)."""
-    factors = make_factors(case)
+    """P(X_i = 1 | evidence) for all failures and log P(evidence); once more with longer floats if those cancel."""
+    answer = _solve(case, plan, np.float64)
+    if answer.error > _CANCELLED and plan.cells <= _MOST_LONG_CELLS:
+        return min(answer, _solve(case, plan, np.longdouble), key=lambda each: each.error)
+    return answer
+
+
+def _solve(case: Case, plan: Elimination, real: type[np.floating]) -> ExactPosterior:
+    factors = make_factors(case, real)
     rank = np.empty(factors.variables, dtype=np.int64)
     rank[list(plan.order)] = np.arange(factors.variables)
     own: list[list[Factor]] = [[] for _ in range(factors.variables)]

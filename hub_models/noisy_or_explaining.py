@@ -37,7 +37,6 @@ def explain_backwards(
     """
     network, none = case.network, case.informed
     first = network.first.tolist()
-    excess = np.pad(proposal.excess, ((0, 0), (0, 1)))  # the last column stands for an empty place
     observed = np.flatnonzero(case.present)
     places = _Waiting(len(log_weight), observed, none)
     pending: dict[int, list[np.ndarray]] = {int(i): [np.arange(len(log_weight))] for i in observed}
@@ -57,7 +56,7 @@ def explain_backwards(
             choice = np.zeros(len(samples), dtype=np.int64)
         else:
             score = np.empty((len(strength), len(samples)))
-            together = excess[causes][:, waiting].sum(axis=-1) + proposal.marginal[causes, None]
+            together = proposal.excess[causes][:, waiting].sum(axis=-1) + proposal.marginal[causes, None]
             score[: len(causes)] = strength[: len(causes), None] * np.minimum(1.0, together)
             score[len(causes) :] = leak
             choice = _choose(score, samples, log_weight, generator)

@@ -25,7 +25,8 @@ class Proposal:
 
     Attributes:
         marginal: (n,) P(X_i = 1).
-        excess: (n, n) float32, ``excess[m, r]`` = max(0, P(X_m = 1 | X_r = 1) - P(X_m = 1)).
+        excess: (n, n + 1) float32, ``excess[m, r]`` = max(0, P(X_m = 1 | X_r = 1) - P(X_m = 1)); the last column
+            is 0 and stands for no failure.
         tilt: (B, n) log-ratio of the chance of the absent evidence with failure i present and without; 0 on
             evidence.
     """
@@ -42,17 +43,16 @@ def propose(cases: list[Case]) -> Proposal:
     """
     n = cases[0].informed
     if not n:
-        return Proposal(np.zeros(0), np.zeros((0, 0), dtype=np.float32), np.zeros((len(cases), 0)))
+        return Proposal(np.zeros(0), np.zeros((0, 1), dtype=np.float32), np.zeros((len(cases), 0)))
     network = cases[0].causes_only.network
     present, absent = (
         np.stack([getattr(case, field)[:n] for case in cases]) for field in ("present", "absent")
     )
     tilt = absent_tilt(network, present, absent)
     alone = len(cases) == 1
-    marginal, pair = _pairs(
+    marginal, excess = _pairs(
         network, tilt[0] if alone else np.zeros(n), cases[0].possible[:n] if alone else np.ones(n, dtype=bool)
     )
-    excess = np.maximum(pair - marginal[:, None].astype(np.float32), 0)
     return Proposal(marginal, excess, tilt)
 
 
@@ -92,9 +92,9 @@ def _sum_by(index: Tensor, values: Tensor, shape: torch.Size) -> Tensor:
 
 
 def _pairs(network: NoisyOr, tilt: np.ndarray, possible: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Marginals (n,) and P(X_a = 1 | X_b = 1), (n, n) float32, as if causes were independent given b."""
+    """Marginals (n,) and the excess over them of P(X_a = 1 | X_b = 1), as if causes were independent given b."""
     n = len(network)
-    marginal, pair = np.zeros(n), np.zeros((n, n), dtype=np.float32)
+    marginal, pair = np.zeros(n), np.zeros((n, n + 1), dtype=np.float32)
     first, cause, trigger = network.first.tolist(), network.cause, network.trigger
     for i in range(n):
         if not possible[i]:
@@ -110,6 +110,9 @@ def _pairs(network: NoisyOr, tilt: np.ndarray, possible: np.ndarray) -> tuple[np
         ratio = np.minimum(marginal[:i] / max(marginal[i], 1e-300), 1e30).astype(np.float32)
         pair[:i, i] = np.minimum(1, row * ratio)
         pair[i, i] = 1
+    pair -= marginal[:, None].astype(np.float32)  # in place: the largest array there is
+    np.maximum(pair, 0, out=pair)
+    pair[:, n] = 0
     return marginal, pair
 
 

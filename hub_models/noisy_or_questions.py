@@ -81,7 +81,7 @@ class RiskPriority:
 
 @dataclass(frozen=True, eq=False)
 class _Sampled:
-    """States (n, S) float64 in the order of the case, weights (S,) that sum to 1."""
+    """States (n, S) float32 in the order of the case, weights (S,) that sum to 1."""
 
     case: Case
     states: np.ndarray
@@ -117,7 +117,7 @@ def inspection_values(
     p = x @ drawn.weight
     open_ = case.possible & ~case.present & (p > 0) & (p < 1)
     roots = np.flatnonzero(open_ & case.network.is_root)
-    both = (x[roots] * drawn.weight) @ x.T
+    both = ((x[roots] * drawn.weight).astype(np.float32) @ x.T).astype(np.float64)
     bits = _mutual_information(both, p[roots][:, None], p[None, :])
     related = 2 * np.log(2) * drawn.effective * bits > _RELATED
     information = np.where(related, bits, 0.0).sum(axis=0)
@@ -140,30 +140,27 @@ def sensitivities(
         FailureNetworkError: contradictory evidence or an unknown name.
     """
     target = int(network.positions([cause])[0])
-    drawn = _sampled(network, evidence, samples, seed)
+    drawn = _sampled(network, evidence, samples, seed, about=target)
     case, net, x = drawn.case, drawn.case.network, drawn.states
-    n = case.informed if target in case.kept[: case.informed] else len(case)
     at = int(np.flatnonzero(case.kept == target)[0])
-    off = np.minimum(net.log_off(x.T.astype(bool)).T, -1e-300)
-    odds_off = np.exp(off) / -np.expm1(off)
-    score = np.where(x > 0, odds_off, -1.0)
     pull = drawn.weight * (x[at] - x[at] @ drawn.weight)
     found = []
-    edges = np.flatnonzero(net.effect < n)
-    with np.errstate(invalid="ignore"):
-        by_leak = net.leak[:n, None] * score[:n]
-        by_edge = x[net.cause[edges]] * score[net.effect[edges]] * net.trigger[edges, None]
-    for values, causes, failures, numbers in (
-        (by_leak, [None] * n, range(n), net.leak[:n]),
-        (by_edge, net.cause[edges].tolist(), net.effect[edges].tolist(), net.trigger[edges]),
-    ):
+    for i in range(len(case)):
+        edges = slice(net.first[i], net.first[i + 1])
+        numbers = np.append(net.trigger[edges], net.leak[i])
+        sure = np.minimum(numbers, 1 - 1e-16)
+        active = np.concatenate([x[net.cause[edges]], np.ones_like(x[:1])])
+        off = np.minimum(np.log1p(-sure) @ active, -1e-300)
+        # d log P(x_i | causes) / d log-odds of each number.
+        values = numbers[:, None] * active * np.where(x[i] > 0, np.exp(off) / -np.expm1(off), -1.0)
         slopes = values @ pull
-        errors = np.sqrt((((values - (values @ drawn.weight)[:, None]) * pull) ** 2).sum(axis=1))
-        for c, f, number, slope, error in zip(causes, failures, numbers, slopes, errors, strict=True):
+        errors = 1.96 * np.sqrt((((values - (values @ drawn.weight)[:, None]) * pull) ** 2).sum(axis=1))
+        names = [*(net.names[c] for c in net.cause[edges]), None]
+        for name, number, slope, error in zip(
+            names, numbers.tolist(), slopes.tolist(), errors.tolist(), strict=True
+        ):
             if 0 < number < 1:
-                name = None if c is None else net.names[c]
-                low, high = slope - 1.96 * error, slope + 1.96 * error
-                found.append(Sensitivity(name, net.names[f], float(number), float(slope), low, high))
+                found.append(Sensitivity(name, net.names[i], number, slope, slope - error, slope + error))
     return sorted(found, key=lambda item: -abs(item.slope))
 
 
@@ -212,8 +209,13 @@ def _marginals_without_each(network: NoisyOr) -> np.ndarray:
     return result
 
 
-def _sampled(network: NoisyOr, evidence: Evidence, samples: int, seed: int) -> _Sampled:
+def _sampled(
+    network: NoisyOr, evidence: Evidence, samples: int, seed: int, about: int | None = None
+) -> _Sampled:
+    """Of the whole network; of the informed failures alone if ``about`` is one of them."""
     case = pose(network, evidence)
+    if about is not None and about in case.kept[: case.informed]:
+        case = case.causes_only
     draws = BackwardSampler(case, propose([case])).draw(samples, np.random.default_rng(seed))
     weight = np.exp(draws.log_weight - draws.log_weight.max())
     return _Sampled(case, draws.states(), weight / weight.sum())

@@ -41,8 +41,8 @@ class Draws:
     log_weight: np.ndarray
 
     def states(self) -> np.ndarray:
-        """(n, S) float64, 1 = present."""
-        states = np.zeros((len(self.having), len(self.log_weight)))
+        """(n, S) float32, 1 = present."""
+        states = np.zeros((len(self.having), len(self.log_weight)), dtype=np.float32)
         for row, samples in zip(states, self.having, strict=True):
             row[samples] = 1
         return states

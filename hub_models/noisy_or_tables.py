@@ -28,7 +28,7 @@ class Factor:
 
 def noisy_or_table(leak: float, trigger: np.ndarray) -> np.ndarray:
     """(2,) * k: P(X = 1) for each state of k causes, without subtraction."""
-    table = np.array(leak, dtype=np.float64)
+    table = np.asarray(leak)
     for q in trigger[::-1]:
         table = np.stack([table, table + (1 - table) * q])
     return table

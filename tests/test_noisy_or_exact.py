@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hub_models.noisy_or import NoisyOr
 from hub_models.noisy_or_elimination import eliminate
 from hub_models.noisy_or_evidence import Evidence, pose
-from hub_models.noisy_or_exact import exact_plan, exact_posterior
+from hub_models.noisy_or_exact import _solve, exact_plan, exact_posterior
 from hub_models.noisy_or_explanation import _search, explain
 
 from .random_failure_networks import all_states, enumerated, random_evidence, random_network
@@ -91,3 +91,24 @@ def test_the_most_probable_explanation_is_the_best_state(
     state = np.isin(case.network.names, found.present)
     assert case.network.log_probability(state) == pytest.approx(best, abs=1e-9)
     assert case.network.log_probability(_search(case, seed=0)) == pytest.approx(best, abs=1e-9)
+
+
+def test_rounding_is_noticed_and_mended_by_longer_floats() -> None:
+    """Two observed effects of the same six very rare causes: the helper variables subtract nearly equal numbers."""
+    causes = [f"c{i}" for i in range(6)]
+    edges = [(c, e, 0.1 + 0.05 * i) for e in ("x", "y", "z") for i, c in enumerate(causes)]
+    network = NoisyOr.from_edges(edges, dict.fromkeys(causes, 1e-9) | dict.fromkeys("xyz", 1e-12))
+    evidence = Evidence(network.positions(["x", "y", "z"]), np.zeros(0, int))
+    case = pose(network, evidence)
+    plan = exact_plan(case)
+    assert plan is not None
+    rounded = _solve(case, plan, np.float64)
+    longer = exact_posterior(case, plan)
+    q = np.array([0.1 + 0.05 * i for i in range(6)])
+    expected = q**3 / (q**3).sum()  # one cause alone, to first order in 1e-9
+    roots = case.network.is_root
+    off = np.abs(rounded.probability[roots] - expected).max()
+    assert rounded.error > off / 100
+    if np.finfo(np.longdouble).eps < 1e-18:
+        assert longer.error < rounded.error
+        np.testing.assert_allclose(longer.probability[roots], expected, atol=max(1e-4, 10 * longer.error))

@@ -12,6 +12,7 @@ from ..atomic import write_text
 from ..errors import EvaluationError
 from ..evaluation.results import Result, read_results
 from ..paths import CHECKPOINTS
+from .readme_failure import accuracy_rows, peer_rows
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
@@ -166,9 +167,9 @@ def sections() -> dict[str, Callable[[], str]]:
         "conflict": lambda: conflict_table(
             [json.loads(line) for line in (BENCHMARKS / "gradient_conflict.jsonl").read_text().splitlines()]
         ),
-        "cost": lambda: cost_table(
-            json.loads((BENCHMARKS / "feature_cache.json").read_text(encoding="utf-8"))
-        ),
+        "inference": lambda: _markdown(accuracy_rows(_benchmark("failure_inference"))),
+        "peers": lambda: _markdown(peer_rows(_benchmark("failure_inference"))),
+        "cost": lambda: cost_table(_benchmark("feature_cache")),
     }
 
 
@@ -182,6 +183,10 @@ def fill(text: str) -> str:
             raise EvaluationError(f"{README}: has no part between {begin.strip()} and {end}; put both back")
         text = f"{head}{begin}{make()}\n{end}{tail}"
     return text
+
+
+def _benchmark(name: str) -> dict[str, Any]:
+    return dict(json.loads((BENCHMARKS / f"{name}.json").read_text(encoding="utf-8")))
 
 
 def _cell(result: Result | None) -> str:
