@@ -146,8 +146,10 @@ class FailureNetworkModel(PreTrainedModel):
         Raises:
             FailureNetworkError: evidence of another shape or with other values.
         """
-        answer = infer_batch(self.network, evidence, samples, seed, self.leak.device)
-        return FailureNetworkOutput(answer.probability, answer.log_evidence, answer.effective_samples)
+        device = self.leak.device
+        answer = infer_batch(self.network, evidence, samples, seed, device)
+        parts = (answer.probability, answer.log_evidence, answer.effective_samples)
+        return FailureNetworkOutput(*(part.to(device) for part in parts))
 
     def posterior(
         self,

@@ -94,9 +94,9 @@ class Moments:
         Generalised Pareto fit of Zhang and Stephens (2009) to the 3 sqrt(count) largest weights.
         """
         size = min(int(3 * math.sqrt(self.count)), self.count // 5, len(self.tail) - 1)
-        if size < 5 or not np.isfinite(self.tail).all():
-            return math.nan
         top = np.sort(self.tail)[-size - 1 :]
+        if size < 5 or not np.isfinite(top).all():
+            return math.nan
         excess = np.exp(top - top[-1])
         excess = excess[1:] - excess[0]
         # The same explanation has nearly the same weight again and again. What exceeds the threshold by less than

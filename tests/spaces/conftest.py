@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from .serving import PATIENCE
+
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser
+    from playwright.sync_api import Browser, Page
 
 SPACES = Path(__file__).parents[2] / "spaces"
 # `app` is the first one's; tests of the others import modules of unique names and run app.py by its path.
@@ -37,3 +39,20 @@ def browser() -> Iterator[Browser]:
         chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_OPTIONS)
         yield chromium
         chromium.close()
+
+
+@pytest.fixture
+def tab(browser: Browser, url: str) -> Iterator[Page]:
+    """The module's Space in a fresh tab; afterwards, that it raised no error and asked no other server."""
+    page = browser.new_page(viewport={"width": 1280, "height": 1000})
+    page.set_default_timeout(PATIENCE)
+    errors: list[str] = []
+    asked: set[str] = set()
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on("request", lambda request: asked.add(request.url))
+    page.goto(url)
+    page.locator("#result .welcome").wait_for()
+    yield page
+    page.close()
+    assert errors == []
+    assert {address for address in asked if not address.startswith((url, "data:", "blob:"))} == set()

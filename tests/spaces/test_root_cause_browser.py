@@ -12,10 +12,10 @@ import pytest
 from hub_models.failure.table import read_table
 
 from .conftest import SPACES
-from .serving import PATIENCE, served
+from .serving import served
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Page
 
 pytestmark = pytest.mark.browser
 
@@ -32,23 +32,6 @@ mixing,,leak,8,
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with served(SPACES / "root_cause/app.py", tmp_path_factory.mktemp("space")) as address:
         yield address
-
-
-@pytest.fixture
-def tab(browser: Browser, url: str) -> Iterator[Page]:
-    """The Space in a fresh tab; afterwards, that it raised no error and asked no other server."""
-    page = browser.new_page(viewport={"width": 1280, "height": 1000})
-    page.set_default_timeout(PATIENCE)
-    errors: list[str] = []
-    asked: set[str] = set()
-    page.on("pageerror", lambda error: errors.append(str(error)))
-    page.on("request", lambda request: asked.add(request.url))
-    page.goto(url)
-    page.locator("#result .welcome").wait_for()
-    yield page
-    page.close()
-    assert errors == []
-    assert {address for address in asked if not address.startswith((url, "data:", "blob:"))} == set()
 
 
 def choose(tab: Page, label: str, name: str) -> None:

@@ -15,10 +15,10 @@ from safe_search import NEIGHBOURS
 from hub_models.sample_photos import sample_photos
 
 from ..generated_images import draw_image
-from .serving import PATIENCE, served
+from .serving import served
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Page
 
 pytestmark = pytest.mark.browser
 
@@ -27,23 +27,6 @@ pytestmark = pytest.mark.browser
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with served(Path(app.__file__), tmp_path_factory.mktemp("space")) as address:
         yield address
-
-
-@pytest.fixture
-def tab(browser: Browser, url: str) -> Iterator[Page]:
-    """The Space in a fresh tab; afterwards, that it raised no error and asked no other server."""
-    page = browser.new_page(viewport={"width": 1280, "height": 900})
-    page.set_default_timeout(PATIENCE)
-    errors: list[str] = []
-    asked: set[str] = set()
-    page.on("pageerror", lambda error: errors.append(str(error)))
-    page.on("request", lambda request: asked.add(request.url))
-    page.goto(url)
-    page.locator("#result .welcome").wait_for()
-    yield page
-    page.close()
-    assert errors == []
-    assert {address for address in asked if not address.startswith((url, "data:", "blob:"))} == set()
 
 
 def upload(tab: Page, path: Path) -> None:

@@ -13,10 +13,10 @@ from PIL import Image
 from hub_models.generation.digits import load_digits
 
 from .conftest import SPACES
-from .serving import PATIENCE, served
+from .serving import served
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Page
 
 pytestmark = pytest.mark.browser
 
@@ -25,23 +25,6 @@ pytestmark = pytest.mark.browser
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with served(SPACES / "shielded_generation/app.py", tmp_path_factory.mktemp("space")) as address:
         yield address
-
-
-@pytest.fixture
-def tab(browser: Browser, url: str) -> Iterator[Page]:
-    """The Space in a fresh tab; afterwards, that it raised no error and asked no other server."""
-    page = browser.new_page(viewport={"width": 1280, "height": 1000})
-    page.set_default_timeout(PATIENCE)
-    errors: list[str] = []
-    asked: set[str] = set()
-    page.on("pageerror", lambda error: errors.append(str(error)))
-    page.on("request", lambda request: asked.add(request.url))
-    page.goto(url)
-    page.locator("#result .welcome").wait_for()
-    yield page
-    page.close()
-    assert errors == []
-    assert {address for address in asked if not address.startswith((url, "data:", "blob:"))} == set()
 
 
 def distances(tab: Page) -> list[float]:
