@@ -26,7 +26,7 @@ import torch  # noqa: E402
 
 from hub_models.paths import data_dir  # noqa: E402
 
-torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", 2)))
+torch.set_num_threads(2)
 
 RECIPE = """\
 name = "tiny"

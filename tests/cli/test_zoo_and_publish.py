@@ -51,7 +51,8 @@ def test_export_prints_a_folder_that_loads(released: Path):
 
 
 def test_export_of_all_goes_where_it_is_told(released: Path):
-    assert run("export", "--all", "--out", "elsewhere").split() == ["elsewhere/one", "elsewhere/two"]
+    names = ["one", "two", *PIPELINES]
+    assert run("export", "--all", "--out", "elsewhere").split() == [f"elsewhere/{name}" for name in names]
 
 
 @pytest.mark.parametrize("arguments", [["export"], ["export", "one", "--all"]])
