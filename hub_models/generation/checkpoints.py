@@ -84,7 +84,7 @@ def save_model(
     with atomic_path(folder / GOLDEN) as temporary:
         save_file({name: value.contiguous() for name, value in golden.items()}, temporary)
     with atomic_path(folder / WEIGHTS) as temporary:
-        save_file(half, temporary, {"format": "pt", "steps": str(steps)})
+        save_file(half, temporary, {"steps": str(steps)})  # two entries would come in any order
 
 
 def rounded(network: N) -> N:

@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 import hub_models
 from hub_models import paths
 from hub_models.cli import app, main
+from hub_models.publishing.export_pipeline import PIPELINES
 
 
 @pytest.fixture
