@@ -136,7 +136,7 @@ def test_choice_keeps_precision_and_takes_the_most_varied(benchmark):
 @pytest.mark.parametrize("benchmark", ["protection"], indirect=True)
 def test_protection_runs_to_its_end(benchmark, monkeypatch, tmp_path):
     monkeypatch.setattr(benchmark, "CHECKPOINTS", tmp_path)
-    benchmark.main("digits", 120)  # six of a digit: quality needs more than five
+    benchmark.main("digits", 240)  # halves of twelve of a digit: quality needs more than five
     inside = {
         (result.model, result.metric, result.read_out): result.value
         for folder in ("digits-flow", "digits-flow-memorised")
