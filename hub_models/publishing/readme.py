@@ -12,7 +12,7 @@ from ..atomic import write_text
 from ..errors import EvaluationError
 from ..evaluation.results import Result, read_results
 from ..paths import CHECKPOINTS
-from .readme_failure import accuracy_rows, peer_rows
+from .readme_failure import accuracy_rows, peer_rows, second_opinion
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
@@ -168,6 +168,7 @@ def sections() -> dict[str, Callable[[], str]]:
             [json.loads(line) for line in (BENCHMARKS / "gradient_conflict.jsonl").read_text().splitlines()]
         ),
         "inference": lambda: _markdown(accuracy_rows(_benchmark("failure_inference"))),
+        "second": lambda: second_opinion(_benchmark("failure_inference")),
         "peers": lambda: _markdown(peer_rows(_benchmark("failure_inference"))),
         "cost": lambda: cost_table(_benchmark("feature_cache")),
     }

@@ -28,6 +28,17 @@ def accuracy_rows(benchmark: dict[str, Any]) -> list[list[str]]:
     return rows
 
 
+def second_opinion(benchmark: dict[str, Any]) -> str:
+    """How far the truth is from a sampler that shares nothing with ours, in a sentence."""
+    lines = benchmark["second"]
+    largest = max(line["largest_difference"] for line in lines)
+    networks = len({line["seed"] for line in lines})
+    return (
+        f"On {len(lines)} cases of {networks} network{'s' if networks > 1 else ''} a sampler that shares nothing "
+        f"with it (forward, tilted by loopy belief propagation) differs from that truth by at most {largest:.4f}."
+    )
+
+
 def peer_rows(benchmark: dict[str, Any]) -> list[list[str]]:
     """Every contender on every network: error against the truth and seconds, or why it failed."""
     sizes = sorted({(line["failures"], line["edges"]) for line in benchmark["peers"]})
