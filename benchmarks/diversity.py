@@ -21,9 +21,10 @@ from diversity_peers import Cads, IntervalGuidance, ParticleGuidance
 from generated_samples import CASES, GROUP, STEPS, Case, Judge, labels_of
 
 from hub_models.atomic import atomic_path
+from hub_models.checkpoint_folder import RESULTS
 from hub_models.evaluation.bootstrap import Interval
 from hub_models.evaluation.results import Result, Run, read_results, write_results
-from hub_models.generation.checkpoints import RESULTS, load_pipeline, revision
+from hub_models.generation.checkpoints import load_pipeline, revision
 from hub_models.generation.sampling import generate
 from hub_models.paths import CHECKPOINTS
 from hub_models.spell import attach_spell

@@ -19,20 +19,18 @@ The table itself (hand-made, contradictions of the kind people make) is checked 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
+from report_files import as_text, provenance
 
 from hub_models.atomic import write_text
 from hub_models.cli.options import print_json, print_table
-from hub_models.evaluation.results import hardware
 from hub_models.failure.build import build_network
 from hub_models.failure.certificates import Certificate, certify
 from hub_models.failure.confirmation import is_open, settle
@@ -167,9 +165,7 @@ def run(seeds: int) -> dict[str, Any]:
         jitter.append(jittered(network, seed))
     return _rounded(
         {
-            "machine": hardware(),
-            "versions": {name: version(name) for name in ("numpy", "scipy", "hub-models")},
-            "command": "python benchmarks/failure_consistency.py",
+            **provenance("python benchmarks/failure_consistency.py", "numpy", "scipy"),
             "failures": FAILURES,
             "relations": RELATIONS,
             "battery_table": {
@@ -193,16 +189,6 @@ def _rounded(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _rounded(each) for key, each in value.items()}
     return [_rounded(each) for each in value] if isinstance(value, list) else value
-
-
-def as_text(report: dict[str, Any]) -> str:
-    """JSON with one line for each row, for readable diffs."""
-    lists = {key: value for key, value in report.items() if isinstance(value, list)}
-    text = json.dumps(report | {key: f"@{key}" for key in lists}, indent=2)
-    for key, lines in lists.items():
-        body = ",\n".join(f"    {json.dumps(line)}" for line in lines)
-        text = text.replace(f'"@{key}"', f"[\n{body}\n  ]")
-    return text + "\n"
 
 
 def main() -> None:

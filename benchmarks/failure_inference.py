@@ -25,7 +25,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -33,10 +32,10 @@ import numpy as np
 from failure_peers import CONTENDERS
 from failure_scenarios import make_evidence, make_network
 from failure_second_sampler import second_opinion
+from report_files import as_text, provenance
 
 from hub_models.atomic import write_text
 from hub_models.cli.options import print_json
-from hub_models.evaluation.results import hardware
 from hub_models.modeling_failure_network import FailureNetworkModel
 from hub_models.noisy_or import NoisyOr
 from hub_models.noisy_or_evidence import Evidence, pose
@@ -272,16 +271,6 @@ def merged(old: Row, part: str, new: list[Row]) -> list[Row]:
     return sorted([*kept, *new], key=lambda row: (row["seed"], row.get("failures", 0)))
 
 
-def as_text(report: Row) -> str:
-    """JSON with one line for each figure, for readable diffs."""
-    lists = {key: value for key, value in report.items() if isinstance(value, list)}
-    text = json.dumps(report | {key: f"@{key}" for key in lists}, indent=2)
-    for key, lines in lists.items():
-        body = ",\n".join(f"    {json.dumps(line)}" for line in lines)
-        text = text.replace(f'"@{key}"', f"[\n{body}\n  ]")
-    return text + "\n"
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", choices=list(PARTS), help="one part; all, if left out")
@@ -290,11 +279,9 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print JSON of everything instead of lines")
     arguments = parser.parse_args()
     report = read_report()
-    report |= {
-        "machine": hardware(),
-        "versions": {n: version(n) for n in ("numpy", "torch", "numba", "pgmpy", "pyagrum", "hub-models")},
-        "command": "python benchmarks/failure_inference.py",
-    }
+    report |= provenance(
+        "python benchmarks/failure_inference.py", "numpy", "torch", "numba", "pgmpy", "pyagrum"
+    )
     for part in [arguments.only] if arguments.only else PARTS:
         rows = PARTS[part](arguments.seed, arguments.failures)
         if not arguments.json:

@@ -21,13 +21,11 @@ generated, since their content does not matter here. Needs h5py. About three min
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -36,13 +34,13 @@ import numpy as np
 import torch
 from feature_cache_contenders import BATCH, Contender
 from PIL import Image
+from report_files import as_text, provenance
 
 from hub_models.assembly import new_model
 from hub_models.atomic import write_text
 from hub_models.backbones import image_processor
 from hub_models.cli.options import print_json, print_table
 from hub_models.configuration_image_uncertainty import ImageUncertaintyConfig
-from hub_models.evaluation.results import hardware
 from hub_models.image_sources import FolderSource, SubsetSource, read_source_image
 from hub_models.training.feature_cache import build_feature_cache
 from hub_models.training.targets import make_targets
@@ -189,9 +187,7 @@ def run(size: Size) -> dict[str, Any]:
     parts = (CACHE_PASS, DECODING)
     trainers = [name for name in rates if name not in (*readers, *parts)]
     return {
-        "machine": hardware(),
-        "versions": {name: version(name) for name in ("torch", "timm", "numpy", "h5py", "hub-models")},
-        "command": "python benchmarks/feature_cache.py",
+        **provenance("python benchmarks/feature_cache.py", "torch", "timm", "numpy", "h5py"),
         "backbone": BACKBONE,
         "batch": BATCH,
         "cached_views": size.images * size.views,
@@ -230,16 +226,6 @@ def print_report(report: dict[str, Any]) -> None:
         for line in report["with_building"]
     ]
     print_table(table, title="Cached training with the pass that builds the cache is faster")
-
-
-def as_text(report: dict[str, Any]) -> str:
-    """JSON with one line for each figure, for readable diffs."""
-    lists = {key: value for key, value in report.items() if isinstance(value, list)}
-    text = json.dumps(report | {key: f"@{key}" for key in lists}, indent=2)
-    for key, lines in lists.items():
-        body = ",\n".join(f"    {json.dumps(line)}" for line in lines)
-        text = text.replace(f'"@{key}"', f"[\n{body}\n  ]")
-    return text + "\n"
 
 
 def _four_digits(value: float) -> float:

@@ -16,10 +16,11 @@ import numpy as np
 import torch
 from generated_samples import CASES, STEPS, Case, Judge, as_delivered, labels_of, nearest_by_brute_force
 
+from hub_models.checkpoint_folder import RESULTS
 from hub_models.evaluation.bootstrap import Interval
 from hub_models.evaluation.proportions import proportion
 from hub_models.evaluation.results import Run, write_results
-from hub_models.generation.checkpoints import RESULTS, load_pipeline, revision
+from hub_models.generation.checkpoints import load_pipeline, revision
 from hub_models.generation.image_sets import load_images
 from hub_models.generation.labelled_images import LabelledImages
 from hub_models.generation.sampling import generate

@@ -26,17 +26,16 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from reference_search_data import SPECIAL, STEPS, Latents, borderline, flow, karras, trajectory
+from report_files import as_text, provenance
 
 from hub_models.atomic import write_text
 from hub_models.cli.options import print_json, print_table
-from hub_models.evaluation.results import hardware
 from hub_models.paths import cache_dir
 from hub_models.spell import spell_references
 from hub_models.spell.spell_protected import InsidePairs
@@ -257,19 +256,14 @@ def main() -> None:
         figures["disk"] = disk(opened, latents)
     if "exactness" in chosen:
         figures["exactness"] = exactness(opened, latents)
-    report = {
-        "machine": hardware(),
-        "threads": torch.get_num_threads(),
-        "versions": {name: version(name) for name in ("torch", "numpy", "numba", "hub-models")},
-        "command": "python benchmarks/reference_search.py",
-    }
+    report = provenance("python benchmarks/reference_search.py", "torch", "numpy", "numba")
     if arguments.json:
         print_json(report | figures)
     else:
         print_report(figures)
     if not arguments.small:
         known = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {}
-        write_text(RESULTS, json.dumps(known | report | figures, indent=2) + "\n")
+        write_text(RESULTS, as_text(known | report | figures))
         print(f"wrote {RESULTS.relative_to(ROOT)}", file=sys.stderr)
 
 

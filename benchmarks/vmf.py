@@ -17,24 +17,22 @@ About a minute and a half.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 from collections.abc import Callable
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import mpmath
 import numpy as np
 import torch
+from report_files import as_text, provenance
 from scipy import special
 from torch import Tensor
 from vmf_contenders import scipy_rows, wood_householder, wood_projected
 
 from hub_models.atomic import write_text
 from hub_models.cli.options import print_json, print_table
-from hub_models.evaluation.results import hardware
 from hub_models.von_mises_fisher import log_normalizer, mean_resultant_length, sample
 
 ROOT = Path(__file__).parent.parent
@@ -171,9 +169,7 @@ def run(quick: bool) -> dict[str, Any]:
     count = 1000 if quick else 100_000
     counts = {OURS: count, "scipy": count, "mpmath": 20}
     return {
-        "machine": hardware(),
-        "versions": {name: version(name) for name in ("torch", "numpy", "scipy", "mpmath", "hub-models")},
-        "command": "python benchmarks/vmf.py",
+        **provenance("python benchmarks/vmf.py", "torch", "numpy", "scipy", "mpmath"),
         "accuracy": accuracy(DIMS[:2] if quick else DIMS),
         "draws": draws,
         "normalizer": lines_of(measure(normalizers(count), 5), counts),
@@ -203,16 +199,6 @@ def print_report(report: dict[str, Any]) -> None:
         for line in report["normalizer"]
     ]
     print_table(rows, title="log C, D = 512")
-
-
-def as_text(report: dict[str, Any]) -> str:
-    """JSON with one line for each figure, for readable diffs."""
-    lists = {key: value for key, value in report.items() if isinstance(value, list)}
-    text = json.dumps(report | {key: f"@{key}" for key in lists}, indent=2)
-    for key, lines in lists.items():
-        body = ",\n".join(f"    {json.dumps(line)}" for line in lines)
-        text = text.replace(f'"@{key}"', f"[\n{body}\n  ]")
-    return text + "\n"
 
 
 def main() -> None:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+#: ``task`` of our generators: diffusers pipelines, so no family of transformers' classes.
+GENERATION = "class-conditional-generation"
+
 
 @dataclass(frozen=True)
 class Family:

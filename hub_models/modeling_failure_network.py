@@ -15,13 +15,13 @@ from transformers.modeling_outputs import ModelOutput
 from .configuration_failure_network import FailureNetworkConfig
 from .errors import FailureNetworkError
 from .noisy_or import NoisyOr
+from .noisy_or_backward import Explained  # noqa: F401
 from .noisy_or_batch import infer_batch
 from .noisy_or_checks import check_names  # noqa: F401
 from .noisy_or_compiled import is_available  # noqa: F401
 from .noisy_or_elimination import Elimination  # noqa: F401
 from .noisy_or_evidence import read_evidence
 from .noisy_or_exact import Factors  # noqa: F401
-from .noisy_or_explaining import Explained  # noqa: F401
 from .noisy_or_explanation import Explanation, explain
 from .noisy_or_moments import Moments  # noqa: F401
 from .noisy_or_posterior import infer

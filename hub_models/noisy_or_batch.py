@@ -14,8 +14,8 @@ from torch import Tensor
 
 from .errors import FailureNetworkError
 from .noisy_or import NoisyOr
+from .noisy_or_backward import DEFENSIVE
 from .noisy_or_evidence import Case, Evidence, pose
-from .noisy_or_explaining import DEFENSIVE
 from .noisy_or_proposal import Proposal, propose
 
 #: Numbers in the largest tensor, 4 bytes each; more rows are answered group by group.

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from .noisy_or_backward import DEFENSIVE
 from .noisy_or_evidence import Case
-from .noisy_or_explaining import DEFENSIVE
 from .noisy_or_moments import Moments
 from .noisy_or_proposal import Proposal
 

@@ -19,8 +19,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .noisy_or_backward import Explained, explain_backwards
 from .noisy_or_evidence import Case
-from .noisy_or_explaining import Explained, explain_backwards
 from .noisy_or_moments import Moments
 from .noisy_or_proposal import Proposal
 

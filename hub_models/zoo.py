@@ -24,6 +24,7 @@ from .checkpoint_folder import (
     read_results,
 )
 from .errors import CheckpointError
+from .families import GENERATION
 from .manifest import MANIFEST, check_manifest
 from .published_code import closure
 
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from transformers import BaseImageProcessor, PreTrainedModel
 
 DIST = Path("dist/hub")
-GENERATION = "class-conditional-generation"
 #: The figure that stands for a generator in a list, and its words.
 GENERATOR_HEADLINE = ("protection@1", "accuracy", "plain"), "samples recognised as their class"
 

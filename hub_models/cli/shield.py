@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..errors import HubModelsError, MissingExtraError
+from ..errors import HubModelsError
+from .expected_errors import expected_errors
 from .options import Json, print_json
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def build(
     as_json: Json = False,
 ) -> None:
     """Encode images as references; run again to go on after an interruption."""
-    with _typed_errors():
+    with expected_errors():
         from accelerate import Accelerator
 
         from ..spell.spell_references import ReferenceSet
@@ -81,7 +82,7 @@ def add(
     folder: Folder, images: Images, vae: Vae = None, batch_size: BatchSize = 8, as_json: Json = False
 ) -> None:
     """Protect more images, encoded as the set's own were."""
-    with _typed_errors():
+    with expected_errors():
         import torch
 
         from ..spell.spell_references import ReferenceSet
@@ -106,7 +107,7 @@ def remove(
     as_json: Json = False,
 ) -> None:
     """Stop protecting images and erase what the set holds of them."""
-    with _typed_errors():
+    with expected_errors():
         from ..spell.spell_references import ReferenceSet
 
         opened = ReferenceSet.open(folder)
@@ -117,7 +118,7 @@ def remove(
 @app.command()
 def verify(folder: Folder, as_json: Json = False) -> None:
     """Compare every byte with the checksums of the set."""
-    with _typed_errors():
+    with expected_errors():
         from ..spell.spell_references import ReferenceSet
 
         opened = ReferenceSet.open(folder)
@@ -188,16 +189,3 @@ def _progress(description: str, total: int, quiet: bool) -> Iterator[Callable[[i
 
     with progress_bar(description, total, shown=not quiet and sys.stderr.isatty()) as advance:
         yield advance
-
-
-@contextmanager
-def _typed_errors() -> Iterator[None]:
-    """Errors of the shield as those of the command."""
-    from ..spell.spell_errors import SpellError
-
-    try:
-        yield
-    except SpellError as error:
-        raise HubModelsError(str(error)) from error
-    except ImportError as error:
-        raise MissingExtraError(f"{error}; pip install 'hub-models[diffusion]'") from error

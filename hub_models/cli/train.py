@@ -22,16 +22,17 @@ def train(
     ] = None,
 ) -> None:
     """Train what a recipe describes: uncertainty heads on a frozen backbone, a small generator or classifier."""
-    from ..training.recipe import read_table
+    from ..generation import recipe as generation
+    from ..training.recipe import read_recipe_table
 
     folder = output or recipe.parent
-    match read_table(recipe).get("task"):
-        case "class-conditional-generation":
+    match read_recipe_table(recipe).get("task"):
+        case generation.FLOW_TASK:
             from ..generation.train_flow import train_flow
 
             train_flow(recipe, folder)
             print(f"wrote {folder}; next: hub-models generate {folder}")
-        case "small-image-classification":
+        case generation.CLASSIFIER_TASK:
             from ..generation.train_classifier import train_classifier
 
             accuracy = train_classifier(recipe, folder)

@@ -7,7 +7,7 @@ from pathlib import Path
 from ..checkpoint_folder import save_checkpoint
 from ..errors import RecipeError
 from ..modeling_failure_network import FailureNetworkModel
-from ..training.recipe import read_table as read_recipe_table
+from ..training.recipe import read_recipe_table
 from .build import build_network
 from .repair import repair
 from .table import read_table

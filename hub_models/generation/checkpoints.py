@@ -20,15 +20,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
 from ..atomic import atomic_path, file_sha256, write_text
+from ..checkpoint_folder import CONFIG, GOLDEN, MAX_BYTES, RECIPE, WEIGHTS
 from ..errors import CheckpointError
 from ..paths import CHECKPOINTS
 
 if TYPE_CHECKING:
     from ..spell.spell_class_conditional import SpellClassConditionalPipeline
 
-RECIPE, CONFIG, WEIGHTS, GOLDEN = "recipe.toml", "config.json", "model.safetensors", "golden.safetensors"
-RESULTS = "results.jsonl"
-MAX_BYTES = 10 * 2**20
 
 N = TypeVar("N", bound=torch.nn.Module)
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ..errors import RecipeError
-from ..training.recipe import read_table
+from ..training.recipe import read_recipe_table
 from .checkpoints import RECIPE, open_model
 from .cifar import load_cifar10
 from .digits import load_digits
@@ -15,15 +15,16 @@ from .labelled_images import LabelledImages
 IMAGE_SETS: dict[str, Callable[[str], LabelledImages]] = {"digits": load_digits, "cifar10": load_cifar10}
 
 
-def load_images(name: str, split: str) -> LabelledImages:
-    """The images of one split, ``train`` or ``test``.
+def load_images(name: str, split: str, count: int | None = None) -> LabelledImages:
+    """The images of one split, ``train`` or ``test``; the first ``count`` of them if it is given.
 
     Raises:
         RecipeError: no image set has this name.
     """
     if name not in IMAGE_SETS:
         raise RecipeError(f"data.images is {name!r}; choose from {', '.join(IMAGE_SETS)}")
-    return IMAGE_SETS[name](split)
+    images = IMAGE_SETS[name](split)
+    return images.first(count or len(images))
 
 
 def training_images(name: str | Path) -> LabelledImages:
@@ -33,6 +34,5 @@ def training_images(name: str | Path) -> LabelledImages:
         CheckpointError: there is no such generator.
         RecipeError: its recipe names images that are not known.
     """
-    data = read_table(open_model(name).folder / RECIPE)["data"]
-    images = load_images(data["images"], "train")
-    return images.first(data.get("count") or len(images))
+    data = read_recipe_table(open_model(name).folder / RECIPE)["data"]
+    return load_images(data["images"], "train", data.get("count"))

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ..errors import RecipeError
-from ..training.recipe import build, read_table
+from ..families import GENERATION
+from ..training.recipe import build, read_recipe_table
 from .image_sets import IMAGE_SETS
 
-FLOW_TASK = "class-conditional-generation"
+FLOW_TASK = GENERATION
 CLASSIFIER_TASK = "small-image-classification"
 
 
@@ -152,7 +153,7 @@ def load_classifier_recipe(path: Path) -> ClassifierRecipe:
 
 
 def _load(path: Path, kind: type[R], task: str, tables: dict[str, Any]) -> R:
-    table = read_table(path)
+    table = read_recipe_table(path)
     try:
         parts = {name: build(part, table.get(name, {}), name) for name, part in tables.items()}
         recipe = build(kind, {**table, **parts}, "the top level")

@@ -7,10 +7,11 @@ from pathlib import Path
 import torch
 from torch.nn import functional
 
+from ..checkpoint_folder import RESULTS
 from ..evaluation.bootstrap import bootstrap
 from ..evaluation.results import Run, write_results
 from ..progress import progress_bar
-from .checkpoints import RESULTS, revision, rounded, save_model
+from .checkpoints import revision, rounded, save_model
 from .classifier import SmallClassifier, judge
 from .image_sets import load_images
 from .labelled_images import LabelledImages
@@ -31,8 +32,7 @@ def train_classifier(path: Path, folder: Path, *, show_progress: bool = True) ->
         ImageSourceError, MissingExtraError: its images cannot be had.
     """
     recipe = load_classifier_recipe(path)
-    images = load_images(recipe.data.images, "train")
-    images = images.first(recipe.data.count or len(images))
+    images = load_images(recipe.data.images, "train", recipe.data.count)
     torch.manual_seed(recipe.seed)
     channels = images.pixels.shape[1]
     network = SmallClassifier(channels, len(images.class_names), recipe.training.width)

@@ -57,8 +57,7 @@ def train_flow(path: Path, folder: Path, *, show_progress: bool = True) -> None:
         ImageSourceError, MissingExtraError: its images cannot be had.
     """
     recipe = load_flow_recipe(path)
-    images = load_images(recipe.data.images, "train")
-    images = images.first(recipe.data.count or len(images))
+    images = load_images(recipe.data.images, "train", recipe.data.count)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     training = recipe.training
     torch.manual_seed(recipe.seed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from huggingface_hub import ModelCardData
@@ -75,7 +76,7 @@ def card(checkpoint: CheckpointFolder) -> str:
         backbone=config["backbone"],
         read_outs=", ".join(f"`{name}`" for name in config["read_outs"]),
         reference=f"{size:,} images: {reference}" if size else "none stored yet",
-        results=_results_table(checkpoint),
+        results=results_table(checkpoint.results),
         licence=recipe["licence"],
     )
 
@@ -96,11 +97,12 @@ def _metadata(checkpoint: CheckpointFolder) -> ModelCardData:
     )
 
 
-def _results_table(checkpoint: CheckpointFolder) -> str:
-    if not checkpoint.results:
+def results_table(results: Sequence[dict[str, Any]]) -> str:
+    """Lines of results.jsonl as a Markdown table."""
+    if not results:
         return "Not evaluated yet."
     head = "| task | metric | read-out | value | 95 % interval | n |\n|---|---|---|---|---|---|\n"
-    return head + "\n".join(_results_row(line) for line in checkpoint.results)
+    return head + "\n".join(_results_row(line) for line in results)
 
 
 def _results_row(line: dict[str, Any]) -> str:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..generation.checkpoints import CONFIG, RECIPE, RESULTS
+from ..checkpoint_folder import CONFIG, RECIPE, read_recipe, read_results
+from .card import results_table
 
 if TYPE_CHECKING:
     from .export_pipeline import PipelineFamily
@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 USE = """\
 `shield` holds what is protected, in the model's own sample space; a ball of `radius` around each reference is kept
 clear. `intra_batch=True` keeps the images of one batch apart instead. Without either, the images are those of
-`{base}`, bit for bit. After a shielded call `pipe.spell.record` says when the shield acted, and how strongly.
+`{base}`, bit for bit. After a shielded call `pipe.spell.record` says when the shield acted, and how strongly;
+with `hub-models` installed, `hub_models.spell.report(pipe)` tells how near each image came.
 
 The distance is Euclidean in the model's samples, not a judgement of likeness: a crop or a flip of a protected image can
 lie outside its ball. Add flipped and cropped references for those. Where the final samples lie is checked exactly, at
@@ -104,7 +105,7 @@ def pipeline_card(name: str, family: PipelineFamily) -> str:
 
 def generator_card(folder: Path) -> str:
     """The card of a generator, its figures from results.jsonl."""
-    recipe = tomllib.loads((folder / RECIPE).read_text(encoding="utf-8"))
+    recipe = read_recipe(folder / RECIPE)
     names = json.loads((folder / CONFIG).read_text(encoding="utf-8"))["class_names"]
     return GENERATOR.format(
         name=recipe["name"],
@@ -113,17 +114,5 @@ def generator_card(folder: Path) -> str:
         labels=", ".join(json.dumps(name) for name in names[:3]),
         classes=", ".join(names),
         use=USE.format(base="the model"),
-        results=_results_table(folder / RESULTS),
-    )
-
-
-def _results_table(path: Path) -> str:
-    if not path.is_file():
-        return "Not evaluated yet."
-    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    head = "| task | metric | of | value | 95 % interval | n |\n|---|---|---|---|---|---|\n"
-    return head + "\n".join(
-        f"| {r['task']} | {r['metric']} | {r['read_out']} | {r['value']:.3f} "
-        f"| {r['low']:.3f} to {r['high']:.3f} | {r['n']} |"
-        for r in rows
+        results=results_table(read_results(folder, recipe["name"])),
     )

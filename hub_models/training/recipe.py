@@ -97,7 +97,7 @@ def load_recipe(path: Path) -> Recipe:
     Raises:
         RecipeError: names the file, the field, and what is expected there.
     """
-    table = read_table(path)
+    table = read_recipe_table(path)
     try:
         nested = {
             name: build(kind, table.get(name, {}), name)
@@ -114,7 +114,7 @@ def load_recipe(path: Path) -> Recipe:
     return recipe
 
 
-def read_table(path: Path) -> dict[str, Any]:
+def read_recipe_table(path: Path) -> dict[str, Any]:
     """The tables and fields of a recipe of any task.
 
     Raises:

@@ -57,8 +57,39 @@ def attach_spell(
         ReferencesError: the references are empty, not finite, or made for another VAE.
         UnsupportedSchedulerError: the scheduler, or a setting of it, cannot be shielded; with the reason.
     """
-    scheduler = _bare(_scheduler(target))
-    require_supported(scheduler)
+    shield = make_shield(
+        target,
+        references,
+        radius,
+        overcompensation,
+        strength=strength,
+        start=start,
+        stop=stop,
+        intra_batch=intra_batch,
+        groups=groups,
+        remember=remember,
+        seed=seed,
+    )
+    detach_spell(target)
+    return put_on(target, shield)
+
+
+def make_shield(
+    target: Any,
+    references: torch.Tensor | Protected | None,
+    radius: float | None,
+    overcompensation: float,
+    *,
+    strength: float,
+    start: float,
+    stop: float,
+    intra_batch: bool,
+    groups: Sequence[int] | None,
+    remember: bool = False,
+    seed: int = 0,
+) -> Shield:
+    """A shield that fits a pipeline or scheduler, checked but not put on; arguments and errors of `attach_spell`."""
+    require_supported(_bare(_scheduler(target)))
     if radius is None:
         raise SpellError("radius is missing; calibrate_radius(pipe, references, quantile) finds one")
     protected = MemoryReferences(references) if isinstance(references, torch.Tensor) else references
@@ -66,7 +97,7 @@ def attach_spell(
         raise SpellError("nothing to keep away from; pass references, intra_batch=True or remember=True")
     if protected is not None:
         _check(protected, radius, target)
-    shield = Shield(
+    return Shield(
         protected,
         radius,
         overcompensation,
@@ -79,8 +110,6 @@ def attach_spell(
         seed,
         pixels=protected is not None and _samples_pixels(target, protected),
     )
-    detach_spell(target)
-    return put_on(target, shield)
 
 
 def detach_spell(target: Any) -> None:
@@ -105,6 +134,11 @@ def attached(target: Any) -> Attachment:
             f"{type(target).__name__} has no shield: call attach_spell, again if its scheduler was exchanged"
         )
     return attachment
+
+
+def is_shielded(target: Any) -> bool:
+    """Whether a shield is on a pipeline or a scheduler."""
+    return attachment_of(_scheduler(target)) is not None
 
 
 def put_on(target: Any, shield: Shield) -> Attachment:

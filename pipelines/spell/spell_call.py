@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from .spell_attachment import attach_spell, detach_spell
+from .spell_attachment import make_shield, put_on
 from .spell_errors import ConcurrentUseError
 from .spell_protected import Protected
 from .spell_references import ReferenceSet
@@ -66,9 +66,8 @@ def shielded(call: Callable[..., Any]) -> Callable[..., Any]:
             raise ConcurrentUseError(
                 "this pipeline is generating in another thread; give each thread its own, type(pipe).from_pipe(pipe)"
             )
-        scheduler = self.scheduler
         try:
-            self.spell = attach_spell(
+            made = make_shield(
                 self,
                 _opened(shield, self),
                 radius,
@@ -79,10 +78,11 @@ def shielded(call: Callable[..., Any]) -> Callable[..., Any]:
                 intra_batch=intra_batch,
                 groups=groups,
             )
-            return call(self, *args, **kwargs)
+            with put_on(
+                self, made
+            ) as self.spell:  # over a shield that is attached, which comes back afterwards
+                return call(self, *args, **kwargs)
         finally:
-            detach_spell(self)
-            self.scheduler = scheduler
             busy.release()
 
     own, added = inspect.signature(call), inspect.signature(__call__)

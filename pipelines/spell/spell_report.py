@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from .spell_attachment import attached
+from .spell_attachment import attached, is_shielded
 from .spell_encoding import vae_latents
 from .spell_errors import SpellError
 from .spell_shield import as_saved
@@ -76,13 +76,14 @@ def report(target: Any, size: tuple[int, int] | None = None) -> ShieldReport:
     """What the shield did in the last generation of a pipeline, and where its images ended up.
 
     Args:
-        target: the pipeline or scheduler that the shield is on.
+        target: the pipeline or scheduler that the shield is on, or a pipeline that was called with one.
         size: height and width of the images, for packed latents (FLUX) that are not square.
 
     Raises:
         SpellError: there is no shield, no references in it, or no finished generation.
     """
-    attachment = attached(target)
+    called_with = getattr(target, "spell", None)
+    attachment = called_with if called_with is not None and not is_shielded(target) else attached(target)
     references, record = attachment.shield.references, attachment.record
     if references is None:
         raise SpellError("this shield protects no references; its record says how images were kept apart")

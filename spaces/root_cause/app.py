@@ -25,6 +25,7 @@ from failure_session import Diagnosis, NothingLeftError, Session
 
 from hub_models.errors import HubModelsError
 from hub_models.failure.records import InvalidTableError
+from hub_models.space import serve
 
 NETWORK = "HUB_MODELS_FAILURE_NETWORK"
 BATTERY = Path(__file__).parents[2] / "datasets_scripts/battery_fmea"
@@ -268,20 +269,7 @@ def main() -> None:
     except HubModelsError as error:
         raise SystemExit(f"error: {error}") from None
     shipped.diagnose(shipped.example())  # the first answer compiles, if numba is there
-    build(shipped).queue(max_size=32).launch(
-        server_name="0.0.0.0" if "SPACE_ID" in os.environ else "127.0.0.1",
-        max_file_size="8mb",
-        footer_links=["gradio", "settings"],
-        run_history=False,  # nothing of what people upload is kept
-        theme=gr.themes.Default(
-            primary_hue="teal",
-            secondary_hue="teal",
-            neutral_hue="slate",
-            font=("system-ui", "sans-serif"),
-            font_mono=("ui-monospace", "monospace"),
-        ),
-        css_paths=Path(__file__).with_name("style.css"),
-    )
+    serve(build(shipped), Path(__file__).with_name("style.css"), "8mb")
 
 
 if __name__ == "__main__":

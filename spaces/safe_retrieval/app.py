@@ -20,6 +20,7 @@ from hub_models.errors import HubModelsError
 from hub_models.image_sources import open_images
 from hub_models.prediction import OutsideReferenceWarning, Skipped
 from hub_models.sample_photos import sample_photos
+from hub_models.space import serve
 
 MODEL = "uncertainty-efficientnet-lite0"
 LIMIT = 90
@@ -121,20 +122,7 @@ def main() -> None:
     gallery = f"{size:,} photos in {Path(folder).name}" if folder else f"{size} sample photos"
     with tempfile.TemporaryDirectory() as examples:
         page = build(search, gallery, example_photos(Path(examples)))
-        page.queue(max_size=32).launch(
-            server_name="0.0.0.0" if "SPACE_ID" in os.environ else "127.0.0.1",
-            max_file_size="32mb",
-            footer_links=["gradio", "settings"],
-            run_history=False,  # nothing of what people upload is kept
-            theme=gr.themes.Default(
-                primary_hue="teal",
-                secondary_hue="teal",
-                neutral_hue="slate",
-                font=("system-ui", "sans-serif"),
-                font_mono=("ui-monospace", "monospace"),
-            ),
-            css_paths=Path(__file__).with_name("style.css"),
-        )
+        serve(page, Path(__file__).with_name("style.css"), "32mb")
 
 
 if __name__ == "__main__":

@@ -12,6 +12,8 @@ import gradio as gr
 from comparison_page import comparison_page, diversity_page, refusal, welcome
 from studio import MODELS, Protection, Studio
 
+from hub_models.space import serve
+
 EVERYTHING, ONE_DIGIT, OWN = "all its training digits", "its training digits of this class", "my own pictures"
 INTRODUCTION = """\
 # Shielded generation
@@ -115,20 +117,7 @@ def build(studio: Studio) -> gr.Blocks:
 
 def main() -> None:
     """Load the models and serve."""
-    build(Studio()).queue(max_size=32).launch(
-        server_name="0.0.0.0" if "SPACE_ID" in os.environ else "127.0.0.1",
-        max_file_size="8mb",
-        footer_links=["gradio", "settings"],
-        run_history=False,  # nothing of what people upload is kept
-        theme=gr.themes.Default(
-            primary_hue="teal",
-            secondary_hue="teal",
-            neutral_hue="slate",
-            font=("system-ui", "sans-serif"),
-            font_mono=("ui-monospace", "monospace"),
-        ),
-        css_paths=Path(__file__).with_name("style.css"),
-    )
+    serve(build(Studio()), Path(__file__).with_name("style.css"), "8mb")
 
 
 if __name__ == "__main__":

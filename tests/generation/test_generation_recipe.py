@@ -11,14 +11,14 @@ from hub_models.generation.recipe import (
     load_flow_recipe,
 )
 from hub_models.paths import CHECKPOINTS
-from hub_models.training.recipe import read_table
+from hub_models.training.recipe import read_recipe_table
 
 
 def test_released_recipes_are_valid():
     loaders = {FLOW_TASK: load_flow_recipe, CLASSIFIER_TASK: load_classifier_recipe}
     names = []
     for path in CHECKPOINTS.glob(f"*/{RECIPE}"):
-        task = read_table(path)["task"]
+        task = read_recipe_table(path)["task"]
         if task in loaders:
             assert loaders[task](path).name == path.parent.name
             names.append(path.parent.name)

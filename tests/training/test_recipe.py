@@ -8,7 +8,13 @@ import pytest
 
 from hub_models.errors import RecipeError
 from hub_models.paths import CHECKPOINTS
-from hub_models.training.recipe import DataRecipe, ReadOutRecipe, TrainingRecipe, load_recipe, read_table
+from hub_models.training.recipe import (
+    DataRecipe,
+    ReadOutRecipe,
+    TrainingRecipe,
+    load_recipe,
+    read_recipe_table,
+)
 from hub_models.training.views import VIEW_KINDS, Views
 
 RECIPE = """
@@ -74,7 +80,9 @@ def test_every_field_that_is_given_is_kept(tmp_path: Path):
     assert (recipe.weights, recipe.seed) == ("w.safetensors", 7)
 
 
-HEADS = [path for path in sorted(CHECKPOINTS.glob("*/recipe.toml")) if read_table(path).get("read_outs")]
+HEADS = [
+    path for path in sorted(CHECKPOINTS.glob("*/recipe.toml")) if read_recipe_table(path).get("read_outs")
+]
 
 
 @pytest.mark.parametrize("path", HEADS, ids=lambda p: p.parent.name)

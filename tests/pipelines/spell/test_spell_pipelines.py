@@ -15,7 +15,7 @@ from diffusers import DDIMScheduler, DiffusionPipeline
 
 import hub_models.spell
 from hub_models.published_code import closure, relative_imports
-from hub_models.spell import ReferenceSet, attach_spell, detach_spell
+from hub_models.spell import ReferenceSet, attach_spell, detach_spell, report
 from hub_models.spell.spell_errors import ConcurrentUseError, ReferencesError
 
 from . import tiny_pipelines
@@ -266,6 +266,27 @@ def test_two_pipelines_that_share_modules_do_not_disturb_each_other():
     expected = twin(**arguments, generator=seeds()).images
     ours(**arguments, generator=seeds(), shield=protected, radius=3.0)
     assert np.array_equal(twin(**arguments, generator=seeds()).images, expected)
+
+
+def test_a_shield_that_is_attached_comes_back_after_a_call_with_another():
+    stock, ours, arguments = pair("spell_ddpm.py")
+    protected = final_samples(stock, arguments)
+    lasting = attach_spell(ours, protected, radius=2.0)
+    ours(**arguments, generator=seeds(), shield=torch.zeros(1, 3, 16, 16), radius=1.0)
+    assert ours.spell.shield.radius == 1.0
+    assert not lasting.record.steps, "the lasting shield was off during the call"
+    ours(**arguments, generator=seeds())
+    assert lasting.record.final is not None, "and is on again"
+
+
+def test_the_report_of_a_call_with_a_shield():
+    stock, ours, arguments = pair("pipeline.py")
+    protected = final_samples(stock, arguments)
+    ours(**arguments, generator=seeds(), shield=protected, radius=3.0)
+    told = report(ours)
+    assert told.radius == 3.0
+    assert not any(image.inside for image in told.images)
+    assert all(image.distance >= 3.0 and image.active_steps > 0 for image in told.images)
 
 
 def test_the_scheduler_may_be_exchanged_between_calls():
