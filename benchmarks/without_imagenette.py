@@ -10,7 +10,7 @@ import dataclasses
 
 from hub_models.checkpoint_folder import RECIPE, RESULTS
 from hub_models.evaluation.results import write_results
-from hub_models.evaluation.suites import evaluate
+from hub_models.evaluation.zero_shot_seeds import evaluate
 from hub_models.paths import CHECKPOINTS, cache_dir
 from hub_models.training.recipe import load_recipe
 from hub_models.training.train import train
@@ -28,7 +28,7 @@ def main() -> None:
     root = cache_dir() / "features"
     model = train(variant, root).model
     command = "python benchmarks/without_imagenette.py"
-    results = list(evaluate(model, "zero-shot", variant.name, variant.seed, root, command))
+    results = list(evaluate(model, variant.name, variant.seed, root, command))
     write_results(FOLDER / RESULTS, results)
     for result in results:
         if result.task == "errors-ilsvrc@1" and result.metric == "auroc":

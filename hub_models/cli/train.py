@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -74,32 +73,22 @@ def evaluate(
     ] = None,
     json_: Json = False,
 ) -> None:
-    """Measure a model's uncertainties beside baselines, with 95 % bootstrap intervals."""
+    """Measure a model under a suite of its task, beside baselines, with 95 % intervals."""
     import dataclasses
 
-    from ..checkpoint_folder import RECIPE, RESULTS
-    from ..errors import EvaluationError
+    from ..checkpoint_folder import RESULTS
     from ..evaluation.results import write_results
-    from ..evaluation.suites import SUITES, evaluate_seeds
-    from ..evaluation.suites import evaluate as evaluate_model
-    from ..paths import CHECKPOINTS, cache_dir
-    from ..training.recipe import load_recipe
-    from ..zoo import load
+    from ..evaluation.suites import run_suite
+    from ..zoo import find_checkpoint
 
-    if suite not in SUITES:
-        raise EvaluationError(f"no suite {suite!r}; choose from {', '.join(SUITES)}")
-    folder = Path(name) if Path(name).is_dir() else CHECKPOINTS / name
-    root = cache_dir() / "features"
+    folder = find_checkpoint(name)
     command = f"hub-models evaluate {name} --suite {suite}" + (f" --seeds {seeds}" if seeds > 1 else "")
-    recipe = load_recipe(folder / RECIPE)
-    released = list(evaluate_model(load(name), suite, recipe.name, recipe.seed, root, command))
-    others = [recipe.seed + i for i in range(1, seeds)]
     found = []
-    for figures in itertools.chain([released], evaluate_seeds(recipe, others, suite, root, command)):
+    for figures in run_suite(suite, folder, seeds, command):
         write_results(results or folder / RESULTS, figures)  # at once: the next seed takes minutes
         found += figures
         if not json_:
-            print_table([_row(figure) for figure in figures], title=f"{recipe.name}, seed {figures[0].seed}")
+            print_table([_row(figure) for figure in figures], title=f"{folder.name}, seed {figures[0].seed}")
     if json_:
         print_json([dataclasses.asdict(figure) for figure in found])
 

@@ -1,42 +1,51 @@
-"""Suites by name, and running one over a model and over other seeds of its recipe."""
+"""Suites by name: what `hub-models evaluate` can measure. A new suite adds one entry here."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import importlib
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
-from transformers import BaseImageProcessor
-
-from ..backbones import image_processor
-from ..checkpoint_folder import BACKBONE_PREFIX, tensors_sha256
-from ..modeling_image_uncertainty import ImageUncertaintyModel
-from ..training.recipe import Recipe
-from ..training.train import train, with_seed
-from .results import Result, Run
-from .zero_shot import zero_shot
-
-Suite = Callable[[ImageUncertaintyModel, BaseImageProcessor, Path, Run], Iterator[Result]]
-SUITES: dict[str, Suite] = {"zero-shot": zero_shot}
+from ..checkpoint_folder import RECIPE, read_recipe
+from ..errors import EvaluationError
+from .results import Result
 
 
-def evaluate(
-    model: ImageUncertaintyModel, suite: str, name: str, seed: int, root: Path, command: str
-) -> Iterator[Result]:
-    """Results of one model under a suite.
+@dataclass(frozen=True)
+class Suite:
+    """One protocol.
+
+    Attributes:
+        task: of the models that it measures, as in their recipes.
+        function: ``module.function`` in this package, imported when the suite is run; called with the checkpoint's
+            folder, the number of training seeds and the command to record. It yields the figures of the released
+            model, then those of each other seed as soon as they are there.
+    """
+
+    task: str
+    function: str
+
+
+SUITES = {
+    "zero-shot": Suite("image-uncertainty", "zero_shot_seeds.zero_shot_seeds"),
+}
+
+
+def run_suite(name: str, folder: Path, seeds: int, command: str) -> Iterator[list[Result]]:
+    """The figures of a checkpoint folder under a suite, one list a seed.
 
     Args:
-        name, seed: of the model, written into each result.
-        root: where feature caches lie.
+        seeds: how many in all; those after the first are trained anew.
+
+    Raises:
+        EvaluationError: there is no such suite, or it is not for models of this task.
+        CheckpointError: the folder's recipe cannot be read.
     """
-    heads = {k: v for k, v in model.state_dict().items() if not k.startswith(BACKBONE_PREFIX)}
-    run = Run(model=name, revision=tensors_sha256(heads)[:12], seed=seed, command=command)
-    yield from SUITES[suite](model, image_processor(model.config.backbone), root, run)
-
-
-def evaluate_seeds(
-    recipe: Recipe, seeds: list[int], suite: str, root: Path, command: str
-) -> Iterator[list[Result]]:
-    """Train the recipe again under each seed and evaluate it, one after the other: what is luck of the draw?"""
-    for seed in seeds:
-        trained = train(with_seed(recipe, seed), root)
-        yield list(evaluate(trained.model, suite, recipe.name, seed, root, command))
+    task = read_recipe(folder / RECIPE)["task"]
+    suitable = [suite for suite, about in SUITES.items() if about.task == task]
+    if name not in suitable:
+        offer = f"choose from {', '.join(suitable)}" if suitable else "there is none for such models yet"
+        raise EvaluationError(f"{folder.name}: no suite {name!r} for {task}; {offer}")
+    module, function = SUITES[name].function.split(".")
+    yield from getattr(importlib.import_module(f"{__package__}.{module}"), function)(folder, seeds, command)
