@@ -7,7 +7,7 @@ export HUB_MODELS_DATA ?= $(realpath ../shared/data)
 # What pytest runs besides the quick tests, e.g. `make test TESTS="slow or data or browser or not slow"`.
 TESTS ?= not slow and not data and not browser
 
-.PHONY: demo test lint types format browser evidence clean
+.PHONY: demo test lint types format docs evidence clean
 
 demo: $(VENV)/.demo
 	$(BIN)/hub-models demo --output out/demo
@@ -25,6 +25,10 @@ types: $(VENV)/.dev
 format: $(VENV)/.dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+# The documentation as a site, out/site; a warning is an error.
+docs: $(VENV)/.dev
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 # Every figure in the cards and the README, from the images in HUB_MODELS_DATA (hours on two cores).
 evidence: $(VENV)/.dev

@@ -2,17 +2,16 @@
 
     python benchmarks/failure_inference.py [--only PART] [--seed N] [--failures N] [--json]
 
-- accuracy: 600 failures, about 2,300 relations. Three and five observed failures (one simulated cascade, or any late
-  ones), everything late observed, all priors a hundredfold rarer; sampled within 1 s (2 s if rarer), compiled by
-  numba within 1 s and 0.1 s. The truth is a second run with other random numbers, to a standard error of 0.0005;
-- second: that truth against a sampler that has nothing in common with ours (forward, tilted by loopy belief
-  propagation with all evidence), on three and five observed failures;
+- accuracy: 600 failures, about 2,300 relations. Three and five observed failures (one simulated cascade, any late
+  ones, rare ones), 144 absent ones, all priors a hundredfold rarer; sampled within 1 s (2 s if rarer), compiled by
+  numba within 1 s and 0.1 s;
 - exact: time by induced width;
 - scale: 5,000 failures with 20,000 relations, and twelve observed failures at once, in 5 s;
 - peers: pgmpy and pyAgrum on the same networks, each in its own process with a limit of time and memory.
 
-Setup is part of every time; compiled runs follow one warm-up. Errors are the largest over all root causes. A run of
-one part or seed replaces its own lines in benchmarks/results/failure_inference.json and keeps the others.
+The truth comes from benchmarks/failure_truth.py, which shares no sampler with what is measured here. Setup is part of
+every time; compiled runs follow one warm-up. Errors are the largest over all root causes. A run of one part or seed
+replaces its own lines in benchmarks/results/failure_inference.json and keeps the others.
 """
 
 from __future__ import annotations
@@ -23,15 +22,14 @@ import resource
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from failure_peers import CONTENDERS
-from failure_scenarios import make_evidence, make_network
-from failure_second_sampler import second_opinion
+from failure_scenarios import CASES, CAUSES, FAILURES, LARGE_CASES, Case, make_evidence, make_network
+from failure_truth import find_truth, read_truths
 from report_files import as_text, provenance
 
 from hub_models.atomic import write_text
@@ -41,35 +39,21 @@ from hub_models.noisy_or import NoisyOr
 from hub_models.noisy_or_evidence import Evidence, pose
 from hub_models.noisy_or_exact import exact_plan
 from hub_models.noisy_or_posterior import infer
-from hub_models.noisy_or_records import Posterior
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results" / "failure_inference.json"
-FAILURES, CAUSES = 600, 4.0
-PEER_SECONDS, PEER_BYTES = 10.0, 6 << 30
+PEER_SECONDS, PEER_BYTES, PEER_TRUTH_SECONDS = 10.0, 6 << 30, 60.0
 #: (failures, causes a failure) for the peers.
 PEER_NETWORKS = {50: 2.5, 100: 3.0, 150: 4.0, 400: 4.0, 600: 4.0}
 
 Row = dict[str, Any]
 
 
-def probabilities(answer: Posterior) -> np.ndarray:
-    return np.array([record.probability for record in answer])
-
-
-def truth(network: NoisyOr, evidence: Evidence, seconds: float = 20.0) -> tuple[np.ndarray, str]:
-    """Exact, or other random numbers than the runs under test, to half widths of 2 x 0.0005."""
-    answer = infer(network, evidence, precision=0.001, time_limit=seconds, seed=10_007)
-    return probabilities(answer), f"{answer.method}, +-{answer.precision:.4f}"
-
-
-def compare(
-    network: NoisyOr, evidence: Evidence, seconds: float, compiled: bool, true: tuple[np.ndarray, str]
-) -> Row:
+def compare(network: NoisyOr, evidence: Evidence, seconds: float, compiled: bool, truth: Row) -> Row:
     """One run, with its error, whether its first cause is right and how many of the first five."""
     answer = infer(network, evidence, 0.0, seconds, exact=False, compiled=compiled)
-    roots = np.flatnonzero(network.is_root)
-    found, right = probabilities(answer)[roots], true[0][roots]
+    found = np.array([answer[name].probability for name in truth["posterior"]])
+    right = np.array(list(truth["posterior"].values()))
     best, ranked = np.argsort(-right), np.argsort(-found)
     return {
         "method": "compiled" if compiled else "numpy",
@@ -85,7 +69,8 @@ def compare(
         "top_is_right": bool(best[0] == ranked[0]),
         "top5_overlap": len(set(best[:5]) & set(ranked[:5])),
         "warnings": len(answer.warnings),
-        "truth": true[1],
+        "truth": truth["method"],
+        "truth_error": truth["standard_error"],
     }
 
 
@@ -95,59 +80,22 @@ def warm_up() -> None:
 
 
 def accuracy(seed: int, failures: int) -> list[Row]:
-    warm_up()
-    network, rarer = make_network(failures, CAUSES, seed), make_network(failures, CAUSES, seed, rarer=100.0)
-    cases: list[tuple[str, NoisyOr, Evidence, float]] = [
-        ("3 of a cascade", network, make_evidence(network, 3, 5, True, seed), 1.0),
-        ("3 late failures", network, make_evidence(network, 3, 5, False, seed), 1.0),
-        ("5 of a cascade", network, make_evidence(network, 5, 5, True, seed), 1.0),
-        ("5 late failures", network, make_evidence(network, 5, 5, False, seed), 1.0),
-        ("3, all late others absent", network, make_evidence(network, 3, 10_000, True, seed), 1.0),
-        ("3, all priors / 100", rarer, make_evidence(rarer, 3, 5, False, seed), 2.0),
+    return [
+        row
+        for name, case in CASES.items()
+        for row in answers(name, case, seed, ((False, case.seconds), (True, case.seconds), (True, 0.1)))
     ]
-    rows = []
-    for name, net, evidence, seconds in cases:
-        true = truth(net, evidence)
-        for compiled, limit in ((False, seconds), (True, seconds), (True, 0.1)):
-            rows.append(
-                {
-                    "case": name,
-                    "seed": seed,
-                    "edges": len(net.cause),
-                    "absent": len(evidence.absent),
-                    **compare(net, evidence, limit, compiled, true),
-                }
-            )
-    return rows
 
 
-def second(seed: int, failures: int) -> list[Row]:
-    network = make_network(failures, CAUSES, seed)
-    rows = []
-    for name, present, simulated in (
-        ("3 of a cascade", 3, True),
-        ("3 late failures", 3, False),
-        ("5 of a cascade", 5, True),
-    ):
-        evidence = make_evidence(network, present, 5, simulated, seed)
-        true, how = truth(network, evidence)
-        start = time.perf_counter()
-        other = second_opinion(network, evidence, standard_error=0.0005, seconds=100.0)
-        rows.append(
-            {
-                "case": name,
-                "seed": seed,
-                "truth": how,
-                "second_standard_error": round(other.standard_error, 5),
-                "second_samples": other.samples,
-                "second_effective": round(other.effective),
-                "second_seconds": round(time.perf_counter() - start, 1),
-                "largest_difference": round(
-                    float(np.abs(true - other.probability)[network.is_root].max()), 5
-                ),
-            }
-        )
-    return rows
+def answers(name: str, case: Case, seed: int, how: tuple[tuple[bool, float], ...]) -> list[Row]:
+    """Runs, each compiled or not and with a limit of seconds, on one case."""
+    warm_up()
+    network, evidence = case.posed(seed)
+    truth = read_truths().get((name, seed))
+    if truth is None:
+        raise SystemExit(f"no truth of {name!r}, seed {seed}: run benchmarks/failure_truth.py first")
+    about = {"case": name, "seed": seed, "edges": len(network.cause), "absent": len(evidence.absent)}
+    return [about | compare(network, evidence, limit, compiled, truth) for compiled, limit in how]
 
 
 def exact(seed: int, failures: int) -> list[Row]:
@@ -172,25 +120,17 @@ def exact(seed: int, failures: int) -> list[Row]:
 
 
 def scale(seed: int, failures: int) -> list[Row]:
-    warm_up()
-    rows = []
-    for name, size, causes, present in (
-        ("5,000 failures, 3 late ones", 5000, 4.15, 3),
-        ("12 late failures", failures, CAUSES, 12),
-    ):
-        network = make_network(size, causes, seed)
-        evidence = make_evidence(network, present, 5, False, seed)
-        true = truth(network, evidence, seconds=40.0)
-        for compiled in (False, True):
-            row = compare(network, evidence, 5.0, compiled, true)
-            rows.append({"case": name, "seed": seed, "edges": len(network.cause), **row})
-    return rows
+    return [
+        row
+        for name, case in LARGE_CASES.items()
+        for row in answers(name, case, seed, ((False, case.seconds), (True, case.seconds)))
+    ]
 
 
 def peers(seed: int, failures: int) -> list[Row]:
     network = make_network(failures, PEER_NETWORKS.get(failures, CAUSES), seed)
     evidence = make_evidence(network, 2, 2, True, seed)
-    true, how = truth(network, evidence)
+    truth = find_truth(network, evidence, PEER_TRUTH_SECONDS)
     rows = []
     with tempfile.TemporaryDirectory(prefix="failure-peers-") as folder:
         FailureNetworkModel.from_network(network).save_pretrained(folder)
@@ -206,10 +146,11 @@ def peers(seed: int, failures: int) -> list[Row]:
                 "seed": seed,
                 "failures": failures,
                 "edges": len(network.cause),
-                "truth": how,
+                "truth": truth["method"],
+                "truth_error": truth["standard_error"],
             }
             if "posterior" in answer:
-                errors = [abs(true[network.index[n]] - p) for n, p in answer.pop("posterior").items()]
+                errors = [abs(truth["posterior"][n] - p) for n, p in answer.pop("posterior").items()]
                 row |= {"error": round(max(errors), 5), "causes": len(errors)}
             rows.append(row | answer)
     return rows
@@ -257,7 +198,6 @@ def in_a_process(contender: str, folder: Path) -> Row:
 
 PARTS: dict[str, Callable[[int, int], list[Row]]] = {
     "accuracy": accuracy,
-    "second": second,
     "exact": exact,
     "scale": scale,
     "peers": peers,

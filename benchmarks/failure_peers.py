@@ -18,7 +18,6 @@ from typing import Any
 
 import numpy as np
 
-from hub_models.failure.interchange import to_pgmpy, to_pyagrum
 from hub_models.modeling_failure_network import FailureNetworkModel
 
 SAMPLES = 10_000
@@ -55,7 +54,7 @@ def pgmpy_elimination(
     """One root cause only: all would take as many times longer."""
     from pgmpy.inference import VariableElimination
 
-    engine = VariableElimination(to_pgmpy(model))
+    engine = VariableElimination(model.to_pgmpy())
     root = _a_cause(model, present)
     found = engine.query([root], evidence=_states(present, absent), show_progress=False)
     return {root: float(found.get_value(**{root: "present"}))}, None
@@ -67,7 +66,7 @@ def pgmpy_rejection(
     from pgmpy.inference import ApproxInference
 
     root = _a_cause(model, present)
-    engine = ApproxInference(to_pgmpy(model))
+    engine = ApproxInference(model.to_pgmpy())
     found = engine.query(
         [root], n_samples=SAMPLES, evidence=_states(present, absent), seed=0, show_progress=False
     )
@@ -81,7 +80,7 @@ def pgmpy_weighting(
     from pgmpy.sampling import BayesianModelSampling
 
     evidence = [State(name, state) for name, state in _states(present, absent).items()]
-    drawn = BayesianModelSampling(to_pgmpy(model)).likelihood_weighted_sample(
+    drawn = BayesianModelSampling(model.to_pgmpy()).likelihood_weighted_sample(
         evidence=evidence, size=SAMPLES, seed=0, show_progress=False
     )
     weight = drawn["_weight"].to_numpy()
@@ -98,7 +97,7 @@ def _pyagrum(engine_name: str) -> Callable[[FailureNetworkModel, list[str], list
     def run(model: FailureNetworkModel, present: list[str], absent: list[str], seconds: float) -> Answer:
         import pyagrum
 
-        network = to_pyagrum(model)
+        network = model.to_pyagrum()
         engine = getattr(pyagrum, engine_name)(network)
         if hasattr(engine, "setMaxTime"):
             engine.setMaxTime(seconds * 0.8)

@@ -19,7 +19,7 @@ from .errors import BackboneError
 from .paths import cache_dir
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
     from transformers import BaseImageProcessor
 
 
@@ -135,6 +135,35 @@ def load_weights(backbone: str, weights: str) -> dict[str, Tensor]:
         ) from error
 
 
+def without_classifier(state: dict[str, Tensor], backbone: str) -> dict[str, Tensor]:
+    """A backbone's state dict, less the tensors of its classifier."""
+    import timm
+
+    names = timm.get_pretrained_cfg(backbone).classifier or ()
+    prefixes = tuple(f"{name}." for name in ([names] if isinstance(names, str) else names))
+    return {key: value for key, value in state.items() if not key.startswith(prefixes)}
+
+
+def fill_backbone(module: nn.Module, backbone: str, weights: str) -> None:
+    """Load weights into a timm module and freeze it; those of the classifier only where it has one.
+
+    Args:
+        module: of architecture ``backbone``.
+        weights: as in `load_weights`.
+
+    Raises:
+        BackboneError: the weights cannot be had, or do not fit.
+    """
+    state = load_weights(backbone, weights)
+    if not module.num_classes:
+        state = without_classifier(state, backbone)
+    try:
+        module.load_state_dict(state, strict=True)
+    except RuntimeError as error:
+        raise BackboneError(f"{weights}: does not fit backbone {backbone!r}: {error}") from error
+    module.requires_grad_(False)
+
+
 def eval_transform(backbone: str) -> dict[str, Any]:
     """timm's own eval settings of a backbone: input_size, crop_pct, crop_mode, interpolation, mean, std."""
     import timm
@@ -143,11 +172,15 @@ def eval_transform(backbone: str) -> dict[str, Any]:
     return dict(timm.data.resolve_data_config({}, pretrained_cfg=timm.get_pretrained_cfg(backbone).to_dict()))
 
 
-def image_processor(backbone: str) -> BaseImageProcessor:
+def image_processor(backbone: str, whole_side: int | None = None) -> BaseImageProcessor:
     """A stock transformers processor that reproduces the backbone's eval transform: resize, crop, normalise.
 
     Pixels are timm's but for rounding. Only where the margin to cut away is odd may the crop lie one pixel
     left of or above timm's: transformers halves it downwards, torchvision to the even neighbour.
+
+    Args:
+        backbone: a timm architecture.
+        whole_side: squash the whole image onto a square of so many pixels instead, with nothing cut away.
 
     Raises:
         BackboneError: timm's crop mode has no counterpart.
@@ -156,6 +189,9 @@ def image_processor(backbone: str) -> BaseImageProcessor:
     from transformers import CLIPImageProcessor
 
     settings = eval_transform(backbone)
+    if whole_side is not None:
+        square = (3, whole_side, whole_side)
+        settings |= {"input_size": square, "crop_pct": 1.0, "crop_mode": "squash"}
     _, height, width = settings["input_size"]
     scaled = [math.floor(side / settings["crop_pct"]) for side in (height, width)]
     if settings["crop_mode"] == "center" and height == width:

@@ -4,7 +4,8 @@ A folder ``hub_models/checkpoints/<name>/`` of
 
     recipe.toml          what it was made of
     config.json          the model's configuration
-    model.safetensors    everything of the model but a frozen ``backbone.*``, float32
+    model.safetensors    everything of the model but what is frozen of ``backbone.*``; float32, or float16
+                         where a part of the backbone was trained too
     golden.safetensors   a small input and the model's output for it
     checksums.json       sha256 of these files and of a frozen backbone's tensors, versions it was trained with
     results.jsonl        evaluation results, one JSON object a line; grows later, so it has no checksum
@@ -16,7 +17,7 @@ import copy
 import hashlib
 import json
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -76,7 +77,7 @@ class CheckpointFolder:
 
     @property
     def backbone(self) -> str | None:
-        """The timm architecture of the frozen backbone that the weights leave out; None where nothing is left out."""
+        """The timm architecture whose frozen part the weights leave out; None where nothing is left out."""
         return self.recipe.get("backbone")
 
     @property
@@ -123,12 +124,32 @@ def open_checkpoint(path: Path) -> CheckpointFolder:
     Raises:
         CheckpointError: names the file that is missing or altered, or the recipe's field that is missing.
     """
+    checksums = check_checkpoint(path)
+    return CheckpointFolder(path, read_recipe(path / RECIPE), checksums)
+
+
+def check_checkpoint(path: Path) -> dict[str, Any]:
+    """Compare the files of a checkpoint with its checksums.json, and return what that holds.
+
+    Raises:
+        CheckpointError: names the file that is missing or altered.
+    """
     checksums = read_listing(path / CHECKSUMS)
     for name in CHECKED_FILES:
         if name not in checksums["files"]:
             raise CheckpointError(f"{path / CHECKSUMS}: does not list {name}; train the checkpoint again")
     check_files(path, checksums["files"], "restore it or train the checkpoint again")
-    return CheckpointFolder(path, read_recipe(path / RECIPE), checksums)
+    return checksums
+
+
+def write_checksums(path: Path, versions_of: Sequence[str], **more: Any) -> None:
+    """Write checksums.json: sha256 of a checkpoint's files, versions it was trained with, and ``more``."""
+    checksums = {
+        "files": {name: file_sha256(path / name) for name in CHECKED_FILES},
+        "trained_with": {name: metadata.version(name) for name in versions_of},
+        **more,
+    }
+    write_text(path / CHECKSUMS, json.dumps(checksums, indent=2, sort_keys=True) + "\n")
 
 
 def read_recipe(path: Path) -> dict[str, Any]:
@@ -163,17 +184,15 @@ def save_checkpoint(model: PreTrainedModel, folder: Path, recipe: Path) -> None:
     """
     from safetensors.torch import save_file
 
-    frozen = BACKBONE_PREFIX if "backbone" in read_recipe(recipe) else None
+    has_backbone = "backbone" in read_recipe(recipe)
     model = copy.deepcopy(model).eval()
-    if frozen:
+    if has_backbone:
         model = model.float()
     model = model.cpu()
-    trained, backbone = {}, {}
-    for key, value in model.state_dict().items():
-        if frozen and key.startswith(frozen):
-            backbone[key.removeprefix(frozen)] = value
-        else:
-            trained[key] = value
+    round_trained(model)
+    trained, frozen = split_state(model) if has_backbone else (model.state_dict(), {})
+    if trained_backbone(model):
+        trained = {key: _half(value) for key, value in trained.items()}
     golden = golden_tensors(model)
     size = sum(tensor.nbytes for tensors in (trained, golden) for tensor in tensors.values())
     if size > MAX_BYTES:
@@ -188,13 +207,40 @@ def save_checkpoint(model: PreTrainedModel, folder: Path, recipe: Path) -> None:
             save_file(
                 {key: value.contiguous() for key, value in tensors.items()}, temporary, {"format": "pt"}
             )
-    checksums: dict[str, Any] = {
-        "files": {name: file_sha256(folder / name) for name in CHECKED_FILES},
-        "trained_with": {name: metadata.version(name) for name in VERSIONS_OF},
-    }
-    if frozen:
-        checksums["backbone_sha256"] = tensors_sha256(backbone)
-    write_text(folder / CHECKSUMS, json.dumps(checksums, indent=2, sort_keys=True) + "\n")
+    write_checksums(
+        folder, VERSIONS_OF, **({"backbone_sha256": tensors_sha256(frozen)} if has_backbone else {})
+    )
+
+
+def split_state(model: PreTrainedModel) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """A model's tensors: those that were trained here by name, and the frozen ones by their backbone's name."""
+    trained, frozen = {}, {}
+    modules = tuple(f"{BACKBONE_PREFIX}{name}." for name in trained_backbone(model))
+    for key, value in model.state_dict().items():
+        if key.startswith(BACKBONE_PREFIX) and not key.startswith(modules):
+            frozen[key.removeprefix(BACKBONE_PREFIX)] = value
+        else:
+            trained[key] = value
+    return trained, frozen
+
+
+def trained_backbone(model: PreTrainedModel) -> list[str]:
+    """The modules of its backbone that were trained too."""
+    return getattr(model.config, "trained_backbone", None) or []
+
+
+def round_trained(model: PreTrainedModel) -> None:
+    """Round what was trained, in place, to what a checkpoint holds, so that measured figures are those of the file.
+
+    Only where a part of the backbone was trained: such a model is kept in half precision, others as they are.
+    """
+    if trained_backbone(model):
+        for value in split_state(model)[0].values():
+            value.copy_(_half(value))
+
+
+def _half(value: Tensor) -> Tensor:
+    return value.half() if value.is_floating_point() else value
 
 
 def tensors_sha256(tensors: Mapping[str, Tensor]) -> str:

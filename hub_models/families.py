@@ -19,6 +19,8 @@ class Family:
         headline_words: what that figure is.
         pipeline: None where transformers' pipelines have nothing to add.
         input_type: ``type`` of the pipeline in transformers' registry.
+        whole_image: the input is the whole image, squashed onto a square of ``image_size`` pixels, instead of
+            the backbone's own eval transform.
     """
 
     task: str
@@ -29,6 +31,7 @@ class Family:
     headline_words: str
     pipeline: str | None = None
     input_type: str = "image"
+    whole_image: bool = False
 
     @property
     def references(self) -> tuple[str, ...]:
@@ -58,5 +61,22 @@ FAMILIES = (
         model="modeling_failure_network.FailureNetworkModel",
         headline=("root-causes@1", "top cause right", ""),
         headline_words="top cause right",
+    ),
+    Family(
+        task="probabilistic-embedding",
+        model_type="probabilistic_embedding",
+        config="configuration_probabilistic_embedding.ProbabilisticEmbeddingConfig",
+        model="modeling_probabilistic_embedding.ProbabilisticEmbeddingModel",
+        headline=("retrieval@1", "r@1", ""),
+        headline_words="nearest image of the same class",
+        whole_image=True,
+    ),
+    Family(
+        task="vmf-encoder",
+        model_type="vmf_encoder",
+        config="configuration_vmf_encoder.VmfEncoderConfig",
+        model="modeling_vmf_encoder.VmfEncoderModel",
+        headline=("recovery@1", "spearman", "concentration"),
+        headline_words="rank correlation of concentration with the truth",
     ),
 )

@@ -54,8 +54,18 @@ def last_failure_observed(config: PretrainedConfig) -> dict[str, Tensor]:
     return {"evidence": evidence}
 
 
+def some_features(config: PretrainedConfig) -> dict[str, Tensor]:
+    """Three rows of ``features`` (3, d), uniform in the unit cube."""
+    import torch
+
+    generator = torch.Generator().manual_seed(0)
+    return {"features": torch.rand(3, config.input_dim, generator=generator)}
+
+
 #: model_type -> the golden input of a model with this configuration.
 INPUTS: dict[str, Callable[[PretrainedConfig], dict[str, Tensor]]] = {
     "failure_network": last_failure_observed,
     "image_uncertainty": smooth_noise,
+    "probabilistic_embedding": smooth_noise,
+    "vmf_encoder": some_features,
 }

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,17 +14,21 @@ from transformers import PreTrainedModel
 from transformers.modeling_outputs import ModelOutput
 
 # Older loaders of transformers copy only what this file names, so it names every sibling that is needed.
+from .atomic import write_text  # noqa: F401
 from .configuration_failure_network import FailureNetworkConfig
 from .errors import FailureNetworkError
 from .noisy_or import NoisyOr
 from .noisy_or_backward import Explained  # noqa: F401
 from .noisy_or_batch import infer_batch
+from .noisy_or_bif import read_bif, write_bif
 from .noisy_or_checks import check_names  # noqa: F401
 from .noisy_or_compiled import is_available  # noqa: F401
 from .noisy_or_elimination import Elimination  # noqa: F401
 from .noisy_or_evidence import read_evidence
 from .noisy_or_exact import Factors  # noqa: F401
 from .noisy_or_explanation import Explanation, explain
+from .noisy_or_full_tables import tables_of  # noqa: F401
+from .noisy_or_interchange import from_networkx, from_pgmpy, to_networkx, to_pgmpy, to_pyagrum
 from .noisy_or_moments import Moments  # noqa: F401
 from .noisy_or_posterior import infer
 from .noisy_or_proposal import Proposal  # noqa: F401
@@ -226,6 +232,37 @@ class FailureNetworkModel(PreTrainedModel):
     ) -> list[RiskPriority]:
         """Where to act first: the expected severity that each failure is responsible for, the largest first."""
         return risk_priorities(self.network, severity, escape)
+
+    def to_pgmpy(self) -> Any:
+        """A pgmpy ``DiscreteBayesianNetwork``: full tables, so at most 15 causes a failure (else an error)."""
+        return to_pgmpy(self.network)
+
+    @classmethod
+    def from_pgmpy(cls, bayes: Any, present: Mapping[str, str] | None = None) -> FailureNetworkModel:
+        """A model of a pgmpy network whose tables are leaky noisy-ORs (else an error); see `noisy_or_interchange`."""
+        return cls.from_network(from_pgmpy(bayes, present))
+
+    def to_bif(self, path: str | Path) -> None:
+        """Write a BIF file: full tables, so at most 15 causes a failure (else an error)."""
+        write_bif(self.network, path)
+
+    @classmethod
+    def from_bif(cls, path: str | Path, present: Mapping[str, str] | None = None) -> FailureNetworkModel:
+        """A model of a BIF file whose tables are leaky noisy-ORs (else an error); see `noisy_or_bif`."""
+        return cls.from_network(read_bif(path, present))
+
+    def to_pyagrum(self) -> Any:
+        """A pyAgrum ``BayesNet`` with noisy-OR nodes (``addNoisyORNet``), whatever the number of causes."""
+        return to_pyagrum(self.network)
+
+    def to_networkx(self) -> Any:
+        """A networkx ``DiGraph``: nodes carry ``leak`` and ``stage``, edges ``trigger``."""
+        return to_networkx(self.network)
+
+    @classmethod
+    def from_networkx(cls, graph: Any) -> FailureNetworkModel:
+        """A model of a directed graph with the attributes that `to_networkx` writes; ``stage`` may be missing."""
+        return cls.from_network(from_networkx(graph))
 
 
 FailureNetworkModel.register_for_auto_class("AutoModel")

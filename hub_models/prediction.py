@@ -18,6 +18,7 @@ from .errors import CheckpointError, HubModelsError, ImageReadError, ImageSource
 from .image_features import ImageFeatures
 from .image_sources import ImageSource, read_source_image
 from .modeling_image_uncertainty import ImageUncertaintyModel
+from .modeling_probabilistic_embedding import ProbabilisticEmbeddingModel
 from .reference_distribution import INSIDE_SHARE
 
 #: Small batches keep activations in the processor's cache: on two cores 16 is 2.5 times faster than 128.
@@ -46,7 +47,8 @@ class Prediction:
         label: the likeliest class, or None without a classifier.
         probability: of that class, 0 to 1, or None.
         entropy: of all class probabilities in nats, the usual baseline of an uncertainty, or None.
-        embedding: (D,) float32 pre-logits, not normalised.
+        embedding: (D,) float32; pre-logits, not normalised, or the mean direction of a probabilistic embedding.
+        concentration: kappa of a probabilistic embedding, else None.
     """
 
     name: str
@@ -58,6 +60,7 @@ class Prediction:
     probability: float | None
     entropy: float | None
     embedding: np.ndarray = field(repr=False, compare=False)
+    concentration: float | None = None
 
 
 @dataclass(frozen=True)
@@ -86,8 +89,12 @@ class FeatureBatch:
         return [item for item in self.items if isinstance(item, str)]
 
 
+#: The models whose images can be predicted, indexed and retrieved.
+ImageModel = ImageUncertaintyModel | ProbabilisticEmbeddingModel
+
+
 def predict(
-    model: ImageUncertaintyModel,
+    model: ImageModel,
     processor: BaseImageProcessor,
     source: ImageSource,
     batch_size: int = BATCH_SIZE,
@@ -108,9 +115,15 @@ def predict(
         For each image from ``start`` on, its `Prediction` or why it was `Skipped`.
 
     Raises:
-        CheckpointError: the model has no read-out.
+        CheckpointError: the model has no read-out, or is of another kind.
         PredictionError: features or uncertainty of an image are NaN or infinite; the message names the image.
     """
+    if isinstance(model, ProbabilisticEmbeddingModel):
+        return _embed(model, processor, source, batch_size, start)
+    if not isinstance(model, ImageUncertaintyModel):
+        raise CheckpointError(
+            f"{type(model).__name__} takes no images; see `hub-models list` for models that do"
+        )
     if not model.config.read_outs:
         raise CheckpointError("the model has no uncertainty read-outs; load a checkpoint that was trained")
     return _predict(model, stream_features(model, processor, source, batch_size, start))
@@ -128,14 +141,20 @@ def stream_features(
     Raises:
         PredictionError: features of an image are NaN or infinite.
     """
-    model.eval()
-    workers = 0 if model.device.type == "cpu" else 4
-    batches = _Batches(source, processor, batch_size, start)
-    for items, pixels in DataLoader(batches, batch_size=None, num_workers=workers):
+    for items, pixels in _pixel_batches(model, processor, source, batch_size, start):
         batch = FeatureBatch(items, None if pixels is None else _extract(model, pixels))
         if batch.features is not None:
             _require_finite(batch.names, batch.features.pooled, batch.features.stages)
         yield batch
+
+
+def _pixel_batches(
+    model: ImageModel, processor: BaseImageProcessor, source: ImageSource, batch_size: int, start: int
+) -> Iterator[tuple[list[str | Skipped], Tensor | None]]:
+    model.eval()
+    workers = 0 if model.device.type == "cpu" else 4
+    batches = _Batches(source, processor, batch_size, start)
+    yield from DataLoader(batches, batch_size=None, num_workers=workers)
 
 
 class _Batches(Dataset):
@@ -166,6 +185,43 @@ class _Batches(Dataset):
 @torch.inference_mode()
 def _extract(model: ImageUncertaintyModel, pixels: Tensor) -> ImageFeatures:
     return model.extract(pixels.to(model.device, model.dtype, memory_format=torch.channels_last))
+
+
+def _embed(
+    model: ProbabilisticEmbeddingModel,
+    processor: BaseImageProcessor,
+    source: ImageSource,
+    batch_size: int,
+    start: int,
+) -> Iterator[Prediction | Skipped]:
+    for items, pixels in _pixel_batches(model, processor, source, batch_size, start):
+        rows = iter(
+            [] if pixels is None else _distributions(model, [i for i in items if isinstance(i, str)], pixels)
+        )
+        for item in items:
+            yield item if isinstance(item, Skipped) else next(rows)
+
+
+@torch.inference_mode()
+def _distributions(model: ProbabilisticEmbeddingModel, names: list[str], pixels: Tensor) -> list[Prediction]:
+    output = model(pixels.to(model.device, model.dtype, memory_format=torch.channels_last))
+    _require_finite(names, output.mean_direction, output.concentration)
+    columns = (output.uncertainty, output.concentration, output.mean_direction.float().cpu().numpy())
+    return [
+        Prediction(
+            name=name,
+            uncertainty=float(uncertainty),
+            percentile=None,
+            outside_reference=False,
+            uncertainties={},
+            label=None,
+            probability=None,
+            entropy=None,
+            embedding=direction.copy(),
+            concentration=float(concentration),
+        )
+        for name, uncertainty, concentration, direction in zip(names, *columns, strict=True)
+    ]
 
 
 def _predict(model: ImageUncertaintyModel, batches: Iterator[FeatureBatch]) -> Iterator[Prediction | Skipped]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .atomic import file_sha256
-from .backbones import image_processor, load_weights
+from .backbones import image_processor, load_weights, without_classifier
 from .checkpoint_folder import (
     BACKBONE_PREFIX,
     CONFIG,
@@ -30,7 +30,12 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
-def assemble(checkpoint: CheckpointFolder, target: Path, documents: Mapping[str, str] | None = None) -> None:
+def assemble(
+    checkpoint: CheckpointFolder,
+    target: Path,
+    documents: Mapping[str, bytes] | None = None,
+    about: Mapping[str, Any] | None = None,
+) -> None:
     """Make a checkpoint a complete Hub repository at ``target``, joined with its frozen backbone, in one step.
 
     The repository holds the configuration with ``auto_map`` and ``custom_pipelines``, all weights, a
@@ -39,7 +44,8 @@ def assemble(checkpoint: CheckpointFolder, target: Path, documents: Mapping[str,
     that is there already is replaced.
 
     Args:
-        documents: file name -> text, further files such as a card.
+        documents: file name -> content, further files such as a card.
+        about: further fields of the manifest.
 
     Raises:
         BackboneError: the backbone's weights cannot be had.
@@ -53,18 +59,19 @@ def assemble(checkpoint: CheckpointFolder, target: Path, documents: Mapping[str,
             shutil.copyfile(checkpoint.path / WEIGHTS, folder / WEIGHTS)
         else:
             _write_joined_weights(folder / WEIGHTS, checkpoint, checkpoint.backbone)
-            image_processor(checkpoint.backbone).save_pretrained(folder)
+            side = checkpoint.config["image_size"] if family.whole_image else None
+            image_processor(checkpoint.backbone, side).save_pretrained(folder)
         for path in closure(family.entry_files):
             shutil.copyfile(path, folder / path.name)
         shutil.copyfile(checkpoint.path / GOLDEN, folder / GOLDEN)
-        for name, text in (documents or {}).items():
-            (folder / name).write_text(text, encoding="utf-8")
-        about = {
+        for name, content in (documents or {}).items():
+            (folder / name).write_bytes(content)
+        made_of = {
             "name": checkpoint.name,
             "recipe_sha256": file_sha256(checkpoint.path / RECIPE),
             "trained_with": checkpoint.checksums["trained_with"],
         }
-        write_manifest(folder, about)
+        write_manifest(folder, {**made_of, **(about or {})})
         load_strictly(folder)
 
 
@@ -131,13 +138,16 @@ def _write_joined_weights(target: Path, checkpoint: CheckpointFolder, architectu
 
     recipe = checkpoint.recipe
     backbone = load_weights(architecture, recipe["weights"])
-    if tensors_sha256(backbone) != checkpoint.checksums["backbone_sha256"]:
+    if not checkpoint.config.get("num_classes"):
+        backbone = without_classifier(backbone, architecture)
+    trained = load_file(checkpoint.path / WEIGHTS)
+    frozen = {key: value for key, value in backbone.items() if f"{BACKBONE_PREFIX}{key}" not in trained}
+    if tensors_sha256(frozen) != checkpoint.checksums["backbone_sha256"]:
         raise CheckpointError(
             f"{checkpoint.path / RECIPE}: backbone weights {recipe['weights']!r} are not those that the "
             "heads were trained on; restore them or train again"
         )
-    heads = load_file(checkpoint.path / WEIGHTS)
-    joined = {f"{BACKBONE_PREFIX}{key}": value for key, value in backbone.items()} | heads
+    joined = {f"{BACKBONE_PREFIX}{key}": value for key, value in frozen.items()} | trained
     floats = {key: value.float() if value.is_floating_point() else value for key, value in joined.items()}
     save_file(floats, target, {"format": "pt"})
     target.chmod(0o644)  # safetensors makes it private

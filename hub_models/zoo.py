@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import fcntl
 import hashlib
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from . import paths
 from .checkpoint_folder import (
     CHECKSUMS,
+    CONFIG,
     RECIPE,
     WEIGHTS,
     CheckpointFolder,
@@ -24,8 +26,10 @@ from .checkpoint_folder import (
     read_results,
 )
 from .errors import CheckpointError
-from .families import GENERATION
-from .manifest import MANIFEST, check_manifest
+from .families import FAMILIES, GENERATION
+from .hub_loading import fetch, split_reference
+from .manifest import MANIFEST, check_manifest, read_manifest
+from .published import read_published
 from .published_code import closure
 
 if TYPE_CHECKING:
@@ -34,6 +38,8 @@ if TYPE_CHECKING:
     from transformers import BaseImageProcessor, PreTrainedModel
 
 DIST = Path("dist/hub")
+#: What a repository of a diffusers pipeline has and one of transformers has not.
+PIPELINE_INDEX = "model_index.json"
 #: The figure that stands for a generator in a list, and its words.
 GENERATOR_HEADLINE = ("protection@1", "accuracy", "plain"), "samples recognised as their class"
 
@@ -61,30 +67,40 @@ class ModelEntry:
     licence: str
 
 
-def list_models() -> list[ModelEntry]:
+def list_models(task: str | None = None, licence: str | None = None) -> list[ModelEntry]:
     """The released models, by name.
+
+    Args:
+        task, licence: only those; case does not matter.
 
     Raises:
         CheckpointError: a released checkpoint is incomplete or altered.
     """
     heads = [_entry(open_checkpoint(path)) for path in released_checkpoints()]
     generators = [_generator_entry(path) for path in paths.CHECKPOINTS.glob("*") if is_generator(path)]
-    return sorted([*heads, *generators], key=lambda entry: entry.name)
+    entries = sorted([*heads, *generators], key=lambda entry: entry.name)
+    return [
+        entry
+        for entry in entries
+        if (task or entry.task).lower() == entry.task.lower()
+        and (licence or entry.licence).lower() == entry.licence.lower()
+    ]
 
 
 def load(name: str | Path, device: str | torch.device | None = None) -> PreTrainedModel | DiffusionPipeline:
     """A model of the zoo with all its weights, in eval mode; a generator as a diffusers pipeline.
 
     Its files are checked against their sha256, and every tensor must be there and fit. Only our own classes
-    run, never code from the folder.
+    run, never code from the folder or from a Hub.
 
     Args:
-        name: see `list_models`; or a folder that ``hub-models export`` or ``hub-models train`` made.
+        name: see `list_models`; a folder that ``hub-models export`` or ``hub-models train`` made; or a
+            repository on the Hub, ``org/name`` or ``org/name@revision``.
         device: where to put it; None leaves it on the CPU.
 
     Raises:
         CheckpointError: the name is unknown, a file is missing or altered, or tensors do not fit (all are
-            listed).
+            listed). What concerns the Hub is a `HubError`, one type a cause.
         BackboneError: the backbone's package is not installed.
     """
     if is_generator(name):
@@ -92,9 +108,16 @@ def load(name: str | Path, device: str | torch.device | None = None) -> PreTrain
 
         pipe = load_pipeline(name)
         return pipe if device is None else pipe.to(device)
+    folder = resolve(name)
+    if (folder / PIPELINE_INDEX).is_file():
+        from .generation.exported import load_exported
+
+        pipe = load_exported(folder)
+        return pipe if device is None else pipe.to(device)
     from .repository import load_strictly
 
-    model = load_strictly(resolve(name))
+    _require_ours(folder)
+    model = load_strictly(folder)
     return model if device is None else model.to(device)
 
 
@@ -116,7 +139,8 @@ def resolve(name: str | Path) -> Path:
 
     Looked for in this order: an exported folder of that name; an export below ``dist/hub`` in the current
     directory; a checkpoint in source form, a folder or a released one, joined with its installed backbone and
-    kept in the cache.
+    kept in the cache; ``org/name`` or ``org/name@revision`` on the Hub; a name that this project published but does
+    not ship, at the commit that it published.
 
     Raises:
         CheckpointError: nothing of that name is found, or a checkpoint is incomplete or altered.
@@ -125,12 +149,20 @@ def resolve(name: str | Path) -> Path:
     for folder in (Path(name), DIST / name):
         if (folder / MANIFEST).is_file():
             return folder.resolve()
+    if not Path(name).is_dir() and not (paths.CHECKPOINTS / name).is_dir():
+        if split_reference(str(name)):
+            return fetch(str(name)).folder
+        release = read_published().get(str(name))
+        if release is not None:
+            return fetch(f"{release.repository}@{release.commit}", release.kind).folder
     return _assembled(open_checkpoint(find_checkpoint(name)))
 
 
 def released_checkpoints() -> list[Path]:
-    """The folders of the checkpoints that come with this package, by name."""
-    return sorted(path for path in paths.CHECKPOINTS.glob("*") if is_checkpoint_folder(path))
+    """The folders of the checkpoints of our families that come with this package, by name."""
+    tasks = {family.task for family in FAMILIES}  # not those of the small generators and classifiers
+    folders = (path for path in paths.CHECKPOINTS.glob("*") if is_checkpoint_folder(path))
+    return sorted(path for path in folders if read_recipe(path / RECIPE)["task"] in tasks)
 
 
 def find_checkpoint(name: str | Path) -> Path:
@@ -159,6 +191,29 @@ def is_generator(name: str | Path) -> bool:
         if (folder / RECIPE).is_file():
             return (folder / WEIGHTS).is_file() and read_recipe(folder / RECIPE)["task"] == GENERATION
     return False
+
+
+def _require_ours(folder: Path) -> None:
+    """Refuse what is no model of our families, before transformers builds anything of it."""
+    kind = read_manifest(folder).get("kind", "model")
+    if kind != "model":
+        raise CheckpointError(f"{folder}: a {kind}, not a model; `hub-models list` shows the models")
+    if not (folder / CONFIG).is_file():
+        raise CheckpointError(
+            f"{folder}: code without weights; pass it to diffusers as `custom_pipeline` (see its README.md)"
+        )
+    try:
+        model_type = json.loads((folder / CONFIG).read_text(encoding="utf-8"))["model_type"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(
+            f"{folder}: cannot be loaded ({CONFIG} is damaged: {error}); fetch or export the model again"
+        ) from error
+    known = [family.model_type for family in FAMILIES]
+    if model_type not in known:
+        raise CheckpointError(
+            f"{folder}: cannot be loaded (model type {model_type!r} is not among ours, {', '.join(known)}); "
+            "update hub-models, or load it with the library that made it"
+        )
 
 
 def _assembled(checkpoint: CheckpointFolder) -> Path:

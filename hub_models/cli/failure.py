@@ -119,6 +119,12 @@ def repair(
     report: Annotated[
         Path | None, typer.Option(help="Also write the list of changes as an HTML page.")
     ] = None,
+    keep: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A number that must not change: the name of a failure, or 'cause -> effect'. Give it once for each."
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of the genetic algorithm, and of samples.")] = 0,
     semantics: Stated = None,
     as_json: Json = False,
@@ -132,14 +138,15 @@ def repair(
 
     read = _read(table, semantics)
     solver = repairing.optimised if method is Method.optimised else partial(evolved, seed=seed)
-    result = repairing.repair(read, solver, seed)
+    result = repairing.repair(read, solver, seed, keep or ())
     changes = changes_of(result)
     _write_repaired(table, output, result.after, changes)
     if report is not None:
         save_html(changes, report, f"Repaired numbers of {table.name}")
     if as_json:
         records = [change.record() for change in changes]
-        print_json({"output": output, "method": method, "distance": result.distance, "changes": records})
+        head = {"output": output, "method": method, "kept": keep or [], "distance": result.distance}
+        print_json({**head, "changes": records})
         return
     for change in changes:
         old = (

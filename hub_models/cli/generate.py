@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from .expected_errors import expected_errors
 from .options import Json, print_json
-
-if TYPE_CHECKING:
-    from ..spell.spell_protected import Protected
+from .shield_radius import protected_by
 
 Generator = Annotated[str, typer.Argument(help="A generator of the zoo, such as digits-flow, or its folder.")]
 
@@ -70,7 +68,7 @@ def _generate(
     known = pipe.config.id2label.values()
     labels = [label for label in (classes.split(",") if classes else known) for _ in range(count)]
     ids = pipe.get_label_ids(labels)
-    protected = None if shield is None else _protected(shield, name)
+    protected = None if shield is None else protected_by(shield, name)
     if protected is not None or intra_batch:
         attach_spell(pipe, protected, radius, intra_batch=intra_batch, groups=ids if intra_batch else None)
     noises = [torch.Generator().manual_seed(seed + i) for i in range(len(ids))]
@@ -92,17 +90,6 @@ def _generate(
             }
         records.append(record)
     return records
-
-
-def _protected(shield: str, name: str) -> Protected:
-    """The references of a folder, or the images that a generator was trained on."""
-    from ..generation.image_sets import training_images
-    from ..spell import ReferenceSet
-    from ..spell.spell_memory import MemoryReferences
-
-    if shield == "training":
-        return MemoryReferences(training_images(name).samples())
-    return ReferenceSet.open(shield)
 
 
 COMMANDS = {"generate": generate}

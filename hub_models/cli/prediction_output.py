@@ -9,11 +9,10 @@ from typing import Any
 
 import typer
 
-from ..modeling_image_uncertainty import ImageUncertaintyModel
-from ..prediction import Prediction
+from ..prediction import ImageModel, Prediction
 
 
-def as_record(prediction: Prediction, model: ImageUncertaintyModel) -> dict[str, Any]:
+def as_record(prediction: Prediction, model: ImageModel) -> dict[str, Any]:
     """A prediction in plain Python, without the embedding and with the label in words."""
     names = model.config.id2label
     return {
@@ -22,6 +21,7 @@ def as_record(prediction: Prediction, model: ImageUncertaintyModel) -> dict[str,
         "percentile": prediction.percentile,
         "outside_reference": prediction.outside_reference,
         "uncertainties": prediction.uncertainties,
+        "concentration": prediction.concentration,
         "label": None
         if prediction.label is None
         else names.get(prediction.label, f"LABEL_{prediction.label}"),
@@ -31,7 +31,7 @@ def as_record(prediction: Prediction, model: ImageUncertaintyModel) -> dict[str,
     }
 
 
-def as_line(prediction: Prediction, model: ImageUncertaintyModel) -> str:
+def as_line(prediction: Prediction, model: ImageModel) -> str:
     """A prediction as a line for a person, below `HEADER`."""
     record = as_record(prediction, model)
     percentile = "-" if prediction.percentile is None else f"{prediction.percentile:.0%}"

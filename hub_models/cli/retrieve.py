@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -19,8 +18,7 @@ if TYPE_CHECKING:
     from transformers import BaseImageProcessor
 
     from ..image_sources import ImageSource
-    from ..modeling_image_uncertainty import ImageUncertaintyModel
-    from ..prediction import Skipped
+    from ..prediction import ImageModel, Skipped
     from ..retrieval import Gallery
 
 Images = Annotated[Path, typer.Option(help="Folder of images, tar, or folder of a Parquet data set.")]
@@ -102,35 +100,51 @@ def retrieve(
     gallery: Annotated[Path, typer.Option(help="Folder that `hub-models index` made.")],
     k: Annotated[int, typer.Option("-k", help="Neighbours of each query.")] = 5,
     abstain: Annotated[
-        float, typer.Option(help="Withhold what is more uncertain than this share of the reference images.")
-    ] = 0.9,
+        float | None,
+        typer.Option(
+            help="Withhold what is more uncertain than this share of the reference images; 0.9 if nothing is said."
+        ),
+    ] = None,
     per_class: Annotated[
         bool, typer.Option("--per-class", help="Measure by the gallery's images of the same class instead.")
     ] = False,
+    credible: Annotated[
+        float | None,
+        typer.Option(
+            help="Instead: all images in each query's credible region of this probability, such as 0.95; "
+            "needs a probabilistic embedding. Without --json the first k are shown."
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Find the nearest images of a gallery, and withhold what is too uncertain."""
     from .. import prediction
-    from ..retrieval import AbstentionPolicy, Gallery, SafeRetriever
-    from .answer_output import answer_record, print_answer
+    from ..retrieval import Gallery
+    from .answer_output import abstaining, credible_answers
 
-    policy = AbstentionPolicy(abstain, "class" if per_class else "reference")
+    if credible is not None and (abstain is not None or per_class):
+        raise typer.BadParameter(
+            "--credible withholds nothing: an uncertain query gets a large set; leave out --abstain and --per-class"
+        )
     opened = Gallery.open(gallery)
     source = _open(queries)
     model, processor = _load(name)
     opened.require_model(model, processor)
-    retriever = SafeRetriever(opened, opened.index(), policy)
+    answer = (
+        abstaining(opened, model, k, 0.9 if abstain is None else abstain, per_class)
+        if credible is None
+        else credible_answers(opened, model, k, credible)
+    )
     skipped: list[Skipped] = []
     with plain_warnings():
         predictions = report_skipped(prediction.predict(model, processor, source), skipped)
-        answers = (retriever.query([each], k)[0] for each in predictions)
         if as_json:
-            head = {"model": name, "gallery": str(gallery), "policy": asdict(policy)}
-            records = (answer_record(answer, model) for answer in answers)
+            head = {"model": name, "gallery": str(gallery), **answer.settings}
+            records = map(answer.record, predictions)
             stream_json(head, "queries", records, lambda: {"skipped": skipped_records(skipped)})
         else:
-            for answer in answers:
-                print_answer(answer)
+            for each in predictions:
+                answer.show(each)
     _require_some(len(source) - len(skipped), len(source))
 
 
@@ -199,7 +213,7 @@ def recalibrate(
         print(f"next: hub-models predict {target} IMAGE...")
 
 
-def _load(name: str) -> tuple[ImageUncertaintyModel, BaseImageProcessor]:
+def _load(name: str) -> tuple[ImageModel, BaseImageProcessor]:
     return zoo.load(name), zoo.load_image_processor(name)
 
 
@@ -217,7 +231,7 @@ def _open(paths: list[Path]) -> ImageSource:
 
 def _predict_to_file(
     name: str,
-    model: ImageUncertaintyModel,
+    model: ImageModel,
     processor: BaseImageProcessor,
     source: ImageSource,
     output: Path,
@@ -248,7 +262,7 @@ def _predict_to_file(
 
 def _build(
     name: str,
-    model: ImageUncertaintyModel,
+    model: ImageModel,
     processor: BaseImageProcessor,
     source: ImageSource,
     directory: Path,

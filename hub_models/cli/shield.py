@@ -2,33 +2,23 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..errors import HubModelsError
 from .expected_errors import expected_errors
 from .options import Json, print_json
+from .shield_inputs import DecodedImages, Folder, Images, Vae, fastest_device, load_vae, shown_progress
+from .shield_radius import USUAL_RHO, calibrate, meaning_figures, meaning_of, radius
 
 if TYPE_CHECKING:
-    from PIL import Image
-
-    from ..image_sources import ImageSource
+    from ..spell.spell_radius_meaning import RadiusMeaning
+    from ..spell.spell_references import ReferenceSet
 
 app = typer.Typer(help="Sets of protected references for shielded generation.", no_args_is_help=True)
+app.command()(radius)
+app.command()(calibrate)
 
-Folder = Annotated[Path, typer.Argument(help="Folder of the set.")]
-Images = Annotated[
-    Path, typer.Option(help="Folder of images, tar, one image, or folder of a Parquet data set.")
-]
-Vae = Annotated[
-    str | None,
-    typer.Option(help="Folder or Hub id of the pipeline whose VAE encodes; none for a model of pixels."),
-]
 BatchSize = Annotated[int, typer.Option(help="Images encoded at once.")]
 
 
@@ -46,35 +36,47 @@ def build(
         list[float] | None,
         typer.Option(help="Also protect centre crops that take this share off each side, such as 0.1."),
     ] = None,
+    packed: Annotated[
+        bool, typer.Option("--packed", help="Pack the latents, for a model whose samples are packed (FLUX).")
+    ] = False,
+    radius: Annotated[
+        float | None,
+        typer.Option(
+            help=f"Say what this radius would mean; by default {USUAL_RHO} of the median distance of two references."
+        ),
+    ] = None,
     batch_size: BatchSize = 8,
     as_json: Json = False,
 ) -> None:
-    """Encode images as references; run again to go on after an interruption."""
+    """Encode images as references and say what a radius means; run again to go on after an interruption."""
     with expected_errors():
         from accelerate import Accelerator
 
+        from ..image_sources import open_images
         from ..spell.spell_references import ReferenceSet
 
-        source = _open(images)
+        source = open_images(images)
         accelerator = Accelerator()
-        with _progress("encode", len(source), as_json) as progress:
+        encoder = load_vae(vae, accelerator.device)
+        with shown_progress("encode", len(source), as_json) as progress:
             built = ReferenceSet.build(
-                _Decoded(source),
+                DecodedImages(source),
                 folder=folder,
-                vae=_load_vae(vae, accelerator.device),
+                vae=encoder,
                 resolution=resolution,
                 channels=channels,
                 names=source.names,
                 flip=flip,
                 crops=crop or (),
+                packed=packed,
                 batch_size=batch_size,
                 accelerator=accelerator,
                 progress=progress,
             )
         if accelerator.is_main_process:
-            with _progress("index", len(built), as_json) as progress:
+            with shown_progress("index", len(built), as_json) as progress:
                 built.prepare(progress)
-            _report(built, as_json)
+            _report(built, as_json, meaning_of(built, radius, DecodedImages(source), encoder))
 
 
 @app.command()
@@ -83,16 +85,15 @@ def add(
 ) -> None:
     """Protect more images, encoded as the set's own were."""
     with expected_errors():
-        import torch
-
+        from ..image_sources import open_images
         from ..spell.spell_references import ReferenceSet
 
-        source = _open(images)
+        source = open_images(images)
         opened = ReferenceSet.open(folder)
-        with _progress("encode", len(source), as_json) as progress:
+        with shown_progress("encode", len(source), as_json) as progress:
             opened.add(
-                _Decoded(source),
-                vae=_load_vae(vae, torch.device("cuda" if torch.cuda.is_available() else "cpu")),
+                DecodedImages(source),
+                vae=load_vae(vae, fastest_device()),
                 names=source.names,
                 batch_size=batch_size,
                 progress=progress,
@@ -126,46 +127,10 @@ def verify(folder: Folder, as_json: Json = False) -> None:
         _report(opened, as_json)
 
 
-class _Decoded:
-    """Images of a source, decoded when they are asked for."""
-
-    def __init__(self, source: ImageSource) -> None:
-        self._source = source
-
-    def __len__(self) -> int:
-        return len(self._source)
-
-    def __getitem__(self, which: int | slice) -> Image.Image | list[Image.Image]:
-        from ..image_sources import read_source_image
-
-        if isinstance(which, slice):
-            return [read_source_image(self._source, i) for i in range(*which.indices(len(self)))]
-        return read_source_image(self._source, which)
-
-
-def _open(images: Path) -> ImageSource:
-    from ..image_sources import open_images
-
-    return open_images(images)
-
-
-def _load_vae(name: str | None, device: Any) -> Any | None:
-    """The VAE of a pipeline's folder or repo, or one that lies there by itself."""
-    if name is None:
-        return None
-    from diffusers import AutoModel
-
-    folder = {"subfolder": "vae"} if not Path(name, "config.json").is_file() else {}
-    try:
-        return AutoModel.from_pretrained(name, **folder).eval().to(device)
-    except (OSError, ValueError) as error:
-        raise HubModelsError(f"--vae {name}: holds no VAE that can be loaded ({error})") from error
-
-
-def _report(references: Any, as_json: bool) -> None:
+def _report(references: ReferenceSet, as_json: bool, meaning: RadiusMeaning | None = None) -> None:
     typical = references.typical_distance()
     size = sum(path.stat().st_size for path in references.folder.iterdir())
-    figures = {
+    figures: dict[str, Any] = {
         "folder": references.folder,
         "references": len(references),
         "made_for": references.origin.told(),
@@ -173,6 +138,8 @@ def _report(references: Any, as_json: bool) -> None:
         "bytes": size,
         "median_distance": None if typical != typical else typical,
     }
+    if meaning is not None:
+        figures["radius"] = meaning_figures(meaning)
     if as_json:
         print_json(figures)
         return
@@ -181,11 +148,5 @@ def _report(references: Any, as_json: bool) -> None:
     )
     if figures["median_distance"] is not None:
         print(f"median distance of two references {typical:.4g}; shields work well up to 0.4 of it")
-
-
-@contextmanager
-def _progress(description: str, total: int, quiet: bool) -> Iterator[Callable[[int], None]]:
-    from ..progress import progress_bar
-
-    with progress_bar(description, total, shown=not quiet and sys.stderr.isatty()) as advance:
-        yield advance
+    if meaning is not None:
+        print(meaning)

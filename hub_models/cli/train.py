@@ -25,7 +25,8 @@ def train(
     from ..training.recipe import read_recipe_table
 
     folder = output or recipe.parent
-    match read_recipe_table(recipe).get("task"):
+    table = read_recipe_table(recipe)
+    match table.get("task"):
         case generation.FLOW_TASK:
             from ..generation.train_flow import train_flow
 
@@ -41,6 +42,21 @@ def train(
 
             network = train_failure_network(recipe, folder).network
             print(f"wrote {folder}: {len(network.names)} failures; next: hub-models failure query {folder}")
+        case "probabilistic-embedding" if "soft_labels" in table:
+            from ..training.train_soft_labels import train_soft_label_embedding
+
+            train_soft_label_embedding(recipe, folder)
+            print(f"wrote {folder}; next: hub-models evaluate {folder} --suite cifar10h")
+        case "probabilistic-embedding":
+            from ..training.train_probabilistic_embedding import train_probabilistic_embedding
+
+            train_probabilistic_embedding(recipe, folder)
+            print(f"wrote {folder}; next: hub-models evaluate {folder} --suite retrieval")
+        case "vmf-encoder":
+            from ..training.train_vmf_encoder import train_vmf_encoder
+
+            train_vmf_encoder(recipe, folder)
+            print(f"wrote {folder}; next: hub-models evaluate {folder} --suite recovery")
         case _:
             _train_heads(recipe, folder)
 

@@ -2,19 +2,35 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import asdict
+from typing import Annotated
+
+import typer
 
 from .. import zoo
 from .options import Json, print_json, print_table
 
 
-def list_models(as_json: Json = False) -> None:
+def list_models(
+    task: Annotated[str | None, typer.Option(help="Only models of this task.")] = None,
+    licence: Annotated[str | None, typer.Option(help="Only models of this licence.")] = None,
+    as_json: Json = False,
+) -> None:
     """List the models of the zoo."""
-    entries = zoo.list_models()
+    entries = zoo.list_models(task, licence)
     if as_json:
         print_json([asdict(entry) for entry in entries])
     elif entries:
-        print_table([_row(entry) for entry in entries])
+        for name in dict.fromkeys(entry.task for entry in entries):
+            print_table([_row(entry) for entry in entries if entry.task == name], title=name)
+    elif task or licence:
+        known = zoo.list_models()
+        tasks, licences = ({getattr(entry, field) for entry in known} for field in ("task", "licence"))
+        print(
+            f"no such model; tasks: {', '.join(sorted(tasks))}; licences: {', '.join(sorted(licences))}",
+            file=sys.stderr,
+        )
     else:
         print("no checkpoint is installed with this package")
 

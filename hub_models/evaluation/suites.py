@@ -28,6 +28,8 @@ class Suite:
 
 
 SUITES = {
+    "recovery": Suite("vmf-encoder", "recovery.recovery"),
+    "retrieval": Suite("probabilistic-embedding", "retrieval_suite.retrieval_suite"),
     "zero-shot": Suite("image-uncertainty", "zero_shot_seeds.zero_shot_seeds"),
 }
 

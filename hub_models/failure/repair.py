@@ -2,30 +2,33 @@
 
 Minimise sum_k trust_k (logit new_k - logit old_k)^2 over all experts' numbers k, subject to every failure being as
 frequent as its causes imply (taken as independent, which is the safe side). Only numbers that take part in a violated
-condition, at first or after others have moved, may move; all others keep every bit.
+condition, at first or after others have moved, may move; all others keep every bit, and so do those that a person
+wants to keep.
 
 Two ways to choose the numbers are known, `optimised` (here: real numbers) and `repair_genetic.evolved` (ratings).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from ..errors import FailureTableError
+from ..noisy_or_checks import listed
 from .certificates import certify
 from .confirmation import is_open, settle
 from .consistency import contradicts, weak_relations
 from .constraints import Constraint, filled, too_rare, weaker_than_leak
+from .kept_numbers import check_kept, movable
 from .leaks import as_diez
 from .ratings import SMALLEST, logit
 from .records import FailureTable, Opinion
 from .statements import Statements, combine
 
-#: From the original table and the conditions that must hold to the table with new numbers.
-Solver = Callable[[FailureTable, Sequence[Constraint]], FailureTable]
+#: From the original table, the conditions that must hold and the numbers to keep to the table with new numbers.
+Solver = Callable[[FailureTable, Sequence[Constraint], frozenset[str]], FailureTable]
 _Conditions = dict[tuple[str, int], Constraint]
 
 #: Of the largest move in a condition: moves below that are not worth an expert's signature.
@@ -56,37 +59,49 @@ class Repair:
         return distance(self.before, self.after)
 
 
-def repair(table: FailureTable, solver: Solver | None = None, seed: int = 0) -> Repair:
+def repair(
+    table: FailureTable, solver: Solver | None = None, seed: int = 0, keep: Collection[str] = ()
+) -> Repair:
     """Mend a valid table; one without contradictions comes back as it is.
 
     Args:
         solver: how new numbers are chosen; `optimised` if None.
         seed: of the samples that look into what bounds leave open.
+        keep: numbers that must not change, see `kept_numbers`; others then have to give way.
 
     Raises:
-        FailureTableError: the solver does not get rid of all contradictions.
+        FailureTableError: unknown numbers to keep; contradictions that the solver does not get rid of.
     """
-    solve = solver or optimised
-    current = table
-    violated, open_before = _violated(combine(table), seed)
+    solve, kept = solver or optimised, check_kept(table, keep)
+    current, statements = table, combine(table)
+    may_move = movable(statements, kept)
+    violated, open_before = _violated(statements, seed)
     active: _Conditions = {}
     for _ in range(_MOST_ROUNDS):
-        if violated.keys() <= active.keys():
+        stuck = [
+            each for each in violated.values() if not may_move[_involved(each, len(statements.names))].any()
+        ]
+        if violated.keys() <= active.keys() or stuck:
             break
         active |= violated
-        current = solve(table, tuple(active.values()))
+        current = solve(table, tuple(active.values()), kept)
         violated, doubtful = _violated(combine(current), seed)
         # What a repair brings so close to its bounds that nobody can tell is mended too.
         violated |= {key: doubtful[key] for key in doubtful.keys() - open_before.keys() - active.keys()}
     if not violated:
         return Repair(table, current, tuple(active.values()))
-    raise FailureTableError(
-        "the contradictions cannot be mended within the scale's ratings; mend the gravest by hand, or repair with "
-        "probabilities instead of ratings"
+    left = listed(sorted({statements.names[each.effect] for each in violated.values()}))
+    way_out = (
+        "let one of the numbers change that are to be kept"
+        if kept
+        else "mend the gravest by hand, or repair with probabilities instead of ratings"
     )
+    raise FailureTableError(f"the contradictions about {left} cannot be mended; {way_out}")
 
 
-def optimised(table: FailureTable, constraints: Sequence[Constraint]) -> FailureTable:
+def optimised(
+    table: FailureTable, constraints: Sequence[Constraint], kept: frozenset[str] = frozenset()
+) -> FailureTable:
     """The closest probabilities that meet the conditions, but for changes that no expert would notice.
 
     The very closest point moves every number of a condition, most of them by next to nothing. Numbers that move by
@@ -96,7 +111,7 @@ def optimised(table: FailureTable, constraints: Sequence[Constraint]) -> Failure
     statements = combine(table)
     n = len(statements.names)
     start = _logits(np.concatenate([np.nan_to_num(statements.occurrence), statements.trigger]))
-    free = np.concatenate([statements.occurrence_trust, statements.trigger_trust]) > 0
+    free = movable(statements, kept)
     point = _closest(statements, constraints, start, free)
     shift, needed = point - start, np.zeros_like(free)
     for each in constraints:
@@ -143,7 +158,8 @@ def _closest(
         excess, rows = _linearised(statements, constraints, point, columns)
         if excess.max() <= _SPARE:
             break
-        point[columns] -= inverse * (_multipliers(rows, inverse, -excess, multipliers) @ rows)
+        step = inverse * (_multipliers(rows, inverse, -excess, multipliers) @ rows)
+        point[columns] = np.clip(point[columns] - step, logit(SMALLEST), -logit(SMALLEST))
     return point
 
 

@@ -16,6 +16,7 @@ import networkx as nx
 import numpy as np
 
 from .constraints import Constraint, filled
+from .kept_numbers import movable
 from .ratings import RATINGS, RatingScale, logit
 from .records import FailureTable, Opinion
 from .statements import Statements, combine
@@ -27,13 +28,18 @@ _AT_ONCE = 128  # individuals that are measured together, to bound the memory
 _PENALTY = 1e6
 
 
-def evolved(table: FailureTable, constraints: Sequence[Constraint], seed: int = 0) -> FailureTable:
+def evolved(
+    table: FailureTable,
+    constraints: Sequence[Constraint],
+    kept: frozenset[str] = frozenset(),
+    seed: int = 0,
+) -> FailureTable:
     """A `repair.Solver` that changes ratings only; groups of conditions that share no number evolve apart."""
     statements = combine(table)
     generator = np.random.default_rng(seed)
     failures, relations = list(table.failures), list(table.relations)
     for group in _groups(constraints):
-        genome = _Genome(table, statements, group)
+        genome = _Genome(table, statements, group, kept)
         best = _evolve(genome, generator)
         for place, opinions in genome.written(best).items():
             kind, row = place
@@ -58,25 +64,29 @@ class _Genome:
     """The numbers of some conditions, as genes: one for each expert's number, in {0, ..., 10}."""
 
     def __init__(
-        self, table: FailureTable, statements: Statements, constraints: Sequence[Constraint]
+        self,
+        table: FailureTable,
+        statements: Statements,
+        constraints: Sequence[Constraint],
+        kept: frozenset[str],
     ) -> None:
         self.statements = statements
         self.constraints = constraints
-        nodes = sorted({i for each in constraints for i in (each.effect, *each.causes.tolist())})
-        edges = sorted({edge for each in constraints for edge in each.edges.tolist()})
-        numbers = []
+        moves, n = movable(statements, kept), len(statements.names)
+        nodes = sorted({i for each in constraints for i in (each.effect, *each.causes.tolist()) if moves[i]})
+        edges = sorted({edge for each in constraints for edge in each.edges.tolist() if moves[n + edge]})
+        self.occurrences = len(nodes)
+        self.numbers = []
         for i in nodes:
             row = int(statements.failure_row[i])
-            numbers.append(
+            self.numbers.append(
                 _Number(i, ("failure", row), table.failures[row].occurrence, table.occurrence_scale)
             )
-        self.occurrences = sum(bool(each.opinions) for each in numbers)
         for edge in edges:
             row = int(statements.relation_row[edge])
-            numbers.append(
+            self.numbers.append(
                 _Number(edge, ("relation", row), table.relations[row].trigger, table.trigger_scale)
             )
-        self.numbers = [each for each in numbers if each.opinions]
 
         owned = [(k, number, each) for k, number in enumerate(self.numbers) for each in number.opinions]
         self.trust = np.array([each.trust for _, _, each in owned])

@@ -12,6 +12,7 @@ import numpy as np
 
 from ..atomic import write_text
 from .constraints import Constraint, TooRare, filled
+from .kept_numbers import name_of
 from .records import FailureTable, Opinion, Place, Relation
 from .repair import Repair
 from .statements import combine
@@ -80,7 +81,7 @@ def changes_of(repair: Repair) -> list[Change]:
     for old_relation, new_relation in zip(before.relations, after.relations, strict=True):
         for old, new in zip(old_relation.trigger, new_relation.trigger, strict=True):
             if new is not old and new.probability != old.probability:
-                what = f"{old_relation.cause} -> {old_relation.effect}"
+                what = name_of(old_relation)
                 rating = new.rating or before.trigger_scale.nearest(new.probability)
                 found.append(_change("trigger", what, old, new, rating, reasons.of_relation(old_relation)))
     return found

@@ -4,6 +4,7 @@ recipe.toml          what the model was made of
 config.json          of the network, and the names of its classes
 model.safetensors    its weights, half precision
 golden.safetensors   a small input and the network's output for it
+checksums.json       sha256 of these files, and the versions it was trained with
 results.jsonl        measured figures, written later
 """
 
@@ -20,7 +21,16 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
 from ..atomic import atomic_path, file_sha256, write_text
-from ..checkpoint_folder import CONFIG, GOLDEN, MAX_BYTES, RECIPE, WEIGHTS
+from ..checkpoint_folder import (
+    CHECKSUMS,
+    CONFIG,
+    GOLDEN,
+    MAX_BYTES,
+    RECIPE,
+    WEIGHTS,
+    check_checkpoint,
+    write_checksums,
+)
 from ..errors import CheckpointError
 from ..paths import CHECKPOINTS
 
@@ -28,6 +38,7 @@ if TYPE_CHECKING:
     from ..spell.spell_class_conditional import SpellClassConditionalPipeline
 
 
+VERSIONS_OF = ("diffusers", "hub-models", "safetensors", "torch")
 N = TypeVar("N", bound=torch.nn.Module)
 
 
@@ -62,6 +73,8 @@ def save_model(
 ) -> None:
     """Write a checkpoint folder; files it does not name are left alone.
 
+    The checksums come last, so a kill in between is noticed on opening.
+
     Args:
         weights: floating-point ones are stored in half precision.
         golden: inputs and output of the network with these very half-precision weights.
@@ -83,6 +96,7 @@ def save_model(
         save_file({name: value.contiguous() for name, value in golden.items()}, temporary)
     with atomic_path(folder / WEIGHTS) as temporary:
         save_file(half, temporary, {"steps": str(steps)})  # two entries would come in any order
+    write_checksums(folder, VERSIONS_OF)
 
 
 def rounded(network: N) -> N:
@@ -97,8 +111,10 @@ def rounded(network: N) -> N:
 def open_model(name: str | Path) -> SavedModel:
     """A checkpoint by its folder, or by its name among those that come with this package.
 
+    Its files are checked against their sha256.
+
     Raises:
-        CheckpointError: there is none, or a file of it is missing or damaged.
+        CheckpointError: there is none, or a file of it is missing, altered or damaged.
     """
     folder = Path(name) if (Path(name) / CONFIG).is_file() else CHECKPOINTS / name
     missing = [file for file in (CONFIG, WEIGHTS) if not (folder / file).is_file()]
@@ -107,6 +123,8 @@ def open_model(name: str | Path) -> SavedModel:
             f"{name}: not a trained model, {', '.join(missing)} is missing; train its recipe, or choose from "
             f"{', '.join(released())}"
         )
+    if (folder / CHECKSUMS).is_file():
+        check_checkpoint(folder)
     try:
         config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
         weights = {key: _single(value) for key, value in load_file(folder / WEIGHTS).items()}

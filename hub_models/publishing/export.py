@@ -5,15 +5,14 @@ from __future__ import annotations
 from importlib import metadata
 from pathlib import Path
 
-from ..checkpoint_folder import open_checkpoint
+from ..checkpoint_folder import RESULTS, open_checkpoint
 from ..errors import CheckpointError
-from ..published_code import PACKAGE
+from ..published_code import PACKAGE, closure
 from ..repository import assemble
 from ..zoo import DIST, find_checkpoint
 from .card import card
-from .failure_card import failure_card
-
-CARDS = {"failure-network": failure_card, "image-uncertainty": card}
+from .card_pictures import PICTURE, picture_path
+from .provenance import about_checkpoint
 
 
 def export(name: str | Path, out: Path = DIST) -> Path:
@@ -30,12 +29,18 @@ def export(name: str | Path, out: Path = DIST) -> Path:
     """
     checkpoint = open_checkpoint(find_checkpoint(name))
     target = out / checkpoint.name
-    assemble(
-        checkpoint,
-        target,
-        {"README.md": CARDS[checkpoint.family.task](checkpoint), "LICENSE": code_licence()},
-    )
+    about = about_checkpoint(checkpoint.path, closure(checkpoint.family.entry_files))
+    assemble(checkpoint, target, documents(checkpoint.path), about)
     return target
+
+
+def documents(folder: Path) -> dict[str, bytes]:
+    """What a person reads beside a checkpoint's files: card, its picture and its figures, and the code's licence."""
+    found = {"README.md": card(folder).encode(), "LICENSE": code_licence().encode()}
+    for name, path in ((RESULTS, folder / RESULTS), (PICTURE, picture_path(folder.name))):
+        if path.is_file():
+            found[name] = path.read_bytes()
+    return found
 
 
 def code_licence() -> str:

@@ -11,14 +11,15 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..atomic import file_sha256
 from ..errors import CheckpointError
-from ..generation.checkpoints import GOLDEN, RECIPE, load_pipeline, open_model
+from ..generation.checkpoints import GOLDEN, load_pipeline, open_model
 from ..manifest import write_manifest
 from ..published_code import closure
 from ..repository import replace_folder
-from .export import code_licence
-from .pipeline_card import generator_card, pipeline_card
+from .card_pictures import PICTURE, picture_path
+from .export import code_licence, documents
+from .pipeline_card import pipeline_card
+from .provenance import about, about_checkpoint
 
 #: What diffusers looks for in a repository.
 PIPELINE = "pipeline.py"
@@ -34,12 +35,14 @@ class PipelineFamily:
         base: the class that it adds the shield to.
         words: the models it serves.
         sample: the shape of its samples, in words.
+        arguments: of a call, as its card shows it.
     """
 
     entry: str
     base: str
     words: str
     sample: str
+    arguments: str = '"a prompt"'
 
 
 PIPELINES = {
@@ -54,9 +57,9 @@ PIPELINES = {
     ),
     "spell-flux": PipelineFamily("spell_flux.py", "FluxPipeline", "FLUX.1", "(H/16 * W/16, 64), packed"),
     "spell-pixart": PipelineFamily("spell_pixart.py", "PixArtSigmaPipeline", "PixArt-Sigma", "(4, H/8, W/8)"),
-    "spell-dit": PipelineFamily("spell_dit.py", "DiTPipeline", "DiT by class", "(4, H/8, W/8)"),
+    "spell-dit": PipelineFamily("spell_dit.py", "DiTPipeline", "DiT by class", "(4, H/8, W/8)", "[207, 360]"),
     "spell-ddpm": PipelineFamily(
-        "spell_ddpm.py", "DDPMPipeline", "unconditional DDPM", "(3, H, W) in [-1, 1]"
+        "spell_ddpm.py", "DDPMPipeline", "unconditional DDPM", "(3, H, W) in [-1, 1]", "batch_size=4"
     ),
 }
 
@@ -71,10 +74,11 @@ def export_pipeline(name: str, out: Path) -> Path:
         raise CheckpointError(f"pipeline {name!r} is unknown; choose from {', '.join(PIPELINES)}")
     family = PIPELINES[name]
     with replace_folder(out / name) as folder:
-        _copy_code(folder, family.entry)
+        code = _copy_code(folder, family.entry)
         (folder / "README.md").write_text(pipeline_card(name, family), encoding="utf-8")
+        shutil.copyfile(picture_path("spell"), folder / PICTURE)
         (folder / "LICENSE").write_text(code_licence(), encoding="utf-8")
-        write_manifest(folder, {"name": name})
+        write_manifest(folder, about(name, "model", "apache-2.0", code))
     return out / name
 
 
@@ -96,20 +100,20 @@ def export_generator(name: str | Path, out: Path) -> Path:
         (folder / "model_index.json").write_text(
             json.dumps(index, indent=2, sort_keys=True) + "\n", encoding="utf-8"
         )
-        _copy_code(folder, GENERATOR_ENTRY)
+        code = _copy_code(folder, GENERATOR_ENTRY)
         shutil.copyfile(saved.folder / GOLDEN, folder / GOLDEN)
-        (folder / "README.md").write_text(generator_card(saved.folder), encoding="utf-8")
-        (folder / "LICENSE").write_text(code_licence(), encoding="utf-8")
-        write_manifest(
-            folder, {"name": saved.folder.name, "recipe_sha256": file_sha256(saved.folder / RECIPE)}
-        )
+        for file, content in documents(saved.folder).items():
+            (folder / file).write_bytes(content)
+        write_manifest(folder, about_checkpoint(saved.folder, code))
     return target
 
 
-def _copy_code(folder: Path, entry: str) -> None:
-    """The entry file as pipeline.py, and every sibling it needs, byte for byte."""
-    for path in closure([entry], spell_folder()):
+def _copy_code(folder: Path, entry: str) -> list[Path]:
+    """The entry file as pipeline.py, and every sibling it needs, byte for byte; returns their sources."""
+    code = closure([entry], spell_folder())
+    for path in code:
         shutil.copyfile(path, folder / (PIPELINE if path.name == entry else path.name))
+    return code
 
 
 def spell_folder() -> Path:

@@ -1,161 +1,50 @@
-"""The README's tables, made from result files. ``python -m hub_models.publishing.readme`` rewrites them in place."""
+"""Tables of the README and of docs/results, made from result files.
+
+``python -m hub_models.publishing.readme`` rewrites them in place.
+"""
 
 from __future__ import annotations
 
 import json
-import statistics
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from ..atomic import write_text
 from ..errors import EvaluationError
-from ..evaluation.results import Result, read_results
+from ..evaluation.results import read_results
 from ..paths import CHECKPOINTS
+from .markdown import table
 from .readme_failure import accuracy_rows, peer_rows, second_opinion
+from .tables_papers import papers_table
+from .tables_shield import shield_table
+from .tables_uncertainty import (
+    DEFAULT_MODEL,
+    conflict_table,
+    cost_table,
+    models_table,
+    prior_table,
+    read_outs_table,
+)
+from .tables_zoo import zoo_table
 
 ROOT = Path(__file__).parents[2]
-README = ROOT / "README.md"
 BENCHMARKS = ROOT / "benchmarks" / "results"
-DEFAULT_MODEL = "uncertainty-efficientnet-lite0"
-
-#: Read-outs and baselines, in the order of the columns.
-COLUMNS = {
-    "error": "`error`",
-    "transfer": "`transfer`",
-    "uncertainty": "default",
-    "expected_loss": "L2 head",
-    "entropy": "entropy",
-    "max_probability": "1 - max p",
-    "energy": "energy",
-    "feature_norm": "-norm",
-}
-#: Rows: (task, metric) -> how a person calls it.
-FIGURES = {
-    ("errors-photos@1", "auroc"): "mistakes, 500 CC BY photos (AUROC)",
-    ("errors-ilsvrc@1", "auroc"): "mistakes, 500 ILSVRC photos (AUROC)",
-    ("retrieval-cub@1", "r-auroc"): "retrieval, unseen CUB (R-AUROC)",
-    ("retrieval-cars@1", "r-auroc"): "retrieval, unseen Cars (R-AUROC)",
-    ("retrieval-mean@1", "r-auroc"): "mean of both",
-    ("crop-cub@1", "share"): "crop more uncertain, CUB",
-    ("cifar10h@1", "spearman"): "human disagreement, CIFAR-10H (Spearman)",
-    ("real-votes@1", "spearman"): "rater disagreement, ReaL (Spearman)",
-    ("ood-cub@1", "auroc"): "CUB against ImageNet (OOD AUROC)",
-}
+_PART = re.compile(r"<!-- (?P<name>[\w-]+) -->\n.*?<!-- /(?P=name) -->", re.DOTALL)
 
 
-def read_outs_table(results: Sequence[Result], seed: int) -> str:
-    """The default model: every figure under every read-out, with its 95 % interval."""
-    figures = {
-        (r.task, r.metric, r.read_out): r for r in results if r.seed == seed and r.model == DEFAULT_MODEL
-    }
-    rows = [["", *COLUMNS.values()]]
-    for (task, metric), label in FIGURES.items():
-        rows.append([label, *(_cell(figures.get((task, metric, read_out))) for read_out in COLUMNS)])
-    return _markdown(rows)
-
-
-def models_table(results: dict[str, list[Result]]) -> str:
-    """Every model: the figure of the read-out that a task is for, of the released seed and over all seeds."""
-    chosen = {
-        ("errors-photos@1", "auroc", "error"): "mistakes on photos, `error`",
-        ("errors-photos@1", "auroc-minus-entropy", "error"): "... minus entropy",
-        ("retrieval-mean@1", "r-auroc", "transfer"): "R-AUROC CUB and Cars, `transfer`",
-        ("retrieval-cub@1", "r-auroc-minus-entropy", "transfer"): "... on CUB, minus entropy",
-        ("crop-cub@1", "share", "transfer"): "crop test CUB, `transfer`",
-        ("cifar10h@1", "spearman", "transfer"): "CIFAR-10H, `transfer`",
-    }
-    rows = [["", *results]]
-    for key, label in chosen.items():
-        cells = []
-        for model, lines in results.items():
-            found = {r.seed: r for r in lines if (r.model, r.task, r.metric, r.read_out) == (model, *key)}
-            values = [r.value for r in found.values()]
-            spread = ""
-            if len(values) > 1:
-                spread = (
-                    f"; {len(values)} seeds: {statistics.mean(values):.3f} ± {statistics.stdev(values):.3f}"
-                )
-            cells.append(_cell(found.get(0)) + spread)
-        rows.append([label, *cells])
-    return _markdown(rows)
-
-
-def prior_table(results: Sequence[Result]) -> str:
-    """Mistakes on the ten-class ILSVRC photos, trained with and without photos of these classes."""
-    variants = {DEFAULT_MODEL: "with the ten classes", f"{DEFAULT_MODEL}-without-imagenette": "without"}
-    columns = ("error", "transfer", "expected_loss", "entropy", "class_prior")
-    figures = {
-        (r.model, r.read_out): r
-        for r in results
-        if (r.task, r.metric, r.seed) == ("errors-ilsvrc@1", "auroc", 0)
-    }
-    names = [COLUMNS.get(name, "none of the ten") for name in columns]
-    rows = [["mistakes, 500 ILSVRC photos (AUROC), trained", *names]]
-    for model, label in variants.items():
-        rows.append([label, *(_cell(figures.get((model, name))) for name in columns)])
-    return _markdown(rows)
-
-
-def cost_table(benchmark: dict[str, Any]) -> str:
-    """Samples per second of head training, and how much faster the cache makes it, without and with its cost."""
-    rows = [["training of the head", "samples/s", "the cache is faster by"]]
-    for row in benchmark["rows"]:
-        ratio = (
-            ""
-            if row["ratio"] is None
-            else f"{row['ratio']:.1f}x ({row['ratio_low']:.1f} - {row['ratio_high']:.1f})"
-        )
-        rows.append([row["name"], f"{row['samples_per_second']:,.0f}", ratio])
-    built = [["passes over the cache, building it counted in", "than forward passes", "than joint training"]]
-    for row in benchmark["with_building"]:
-        if not row["decoding"]:
-            built.append([str(row["passes"]), f"{row['forward']:.1f}x", f"{row['joint']:.1f}x"])
-    return f"{_markdown(rows)}\n\n{_markdown(built)}"
-
-
-def conflict_table(lines: Sequence[dict[str, Any]]) -> str:
-    """Accuracy and error-AUROC after the last epoch, mean and range over seeds, of each setting."""
-    last = max(line["epoch"] for line in lines)
-    settings: dict[str, list[dict[str, Any]]] = {}
-    for line in lines:
-        if line["epoch"] == last:
-            weight = "with stop-gradient" if line["stop_gradient"] else f"without, λ = {line['lambda']:g}"
-            settings.setdefault(weight, []).append(line)
-    rows = [[f"after {last} epochs", "accuracy", "error-AUROC", "seeds"]]
-    for setting, found in settings.items():
-        columns = [[line[metric] for line in found] for metric in ("accuracy", "auroc")]
-        cells = [f"{statistics.mean(c):.3f} [{min(c):.3f}, {max(c):.3f}]" for c in columns]
-        rows.append([setting, *cells, str(len(found))])
-    return _markdown(rows)
-
-
-def shield_table(results: dict[str, list[Result]]) -> str:
-    """Generators with and without the shield: what lies inside the radius, and what it costs."""
-    metrics = {
-        "inside {radius}": "inside the radius",
-        "delivered inside {radius}": "... of the 8-bit images",
-        "accuracy": "recognised as their class",
-        "precision": "precision",
-        "recall": "recall",
-    }
-    rows = [["generator", "protected radius", "shield", *metrics.values()]]
-    for model, lines in results.items():
-        found = {(r.metric, r.read_out): r for r in lines if r.task == "protection@1"}
-        radii = sorted(
-            {metric.removeprefix("inside ") for metric, _ in found if metric.startswith("inside ")}
-        )
-        for radius in sorted(radii, key=lambda text: float(text.rstrip("%"))):
-            for variant, shown in (("plain", "off"), (f"shielded {radius}", "on")):
-                cells = [_cell(found.get((metric.format(radius=radius), variant))) for metric in metrics]
-                rows.append([model, f"holds {radius} of unseen real images", shown, *cells])
-    return _markdown(rows)
+def pages() -> list[Path]:
+    """The files that hold generated parts."""
+    return [ROOT / "README.md", *sorted((ROOT / "docs/results").glob("*.md"))]
 
 
 def sections() -> dict[str, Callable[[], str]]:
-    """Marker in the README -> what stands between its two ends."""
+    """Marker in a page -> what stands between its two ends."""
     released = {path.parent.name: read_results(path) for path in sorted(CHECKPOINTS.glob("*/results.jsonl"))}
     return {
+        "zoo": zoo_table,
+        "papers": lambda: papers_table(released),
         "read-outs": lambda: read_outs_table(released[DEFAULT_MODEL], seed=0),
         "prior": lambda: prior_table(released[DEFAULT_MODEL]),
         "models": lambda: models_table(
@@ -167,38 +56,34 @@ def sections() -> dict[str, Callable[[], str]]:
         "conflict": lambda: conflict_table(
             [json.loads(line) for line in (BENCHMARKS / "gradient_conflict.jsonl").read_text().splitlines()]
         ),
-        "inference": lambda: _markdown(accuracy_rows(_benchmark("failure_inference"))),
+        "inference": lambda: table(accuracy_rows(_benchmark("failure_inference"))),
         "second": lambda: second_opinion(_benchmark("failure_inference")),
-        "peers": lambda: _markdown(peer_rows(_benchmark("failure_inference"))),
+        "peers": lambda: table(peer_rows(_benchmark("failure_inference"))),
         "cost": lambda: cost_table(_benchmark("feature_cache")),
     }
 
 
 def fill(text: str) -> str:
-    """The README with every generated part made again."""
-    for name, make in sections().items():
-        begin, end = f"<!-- {name} -->\n", f"<!-- /{name} -->"
-        head, _, rest = text.partition(begin)
-        _, found, tail = rest.partition(end)
-        if not found:
-            raise EvaluationError(f"{README}: has no part between {begin.strip()} and {end}; put both back")
-        text = f"{head}{begin}{make()}\n{end}{tail}"
-    return text
+    """A page with every generated part made again.
+
+    Raises:
+        EvaluationError: a marker is not one of ours.
+    """
+    known = sections()
+
+    def part(found: re.Match[str]) -> str:
+        name = found["name"]
+        if name not in known:
+            raise EvaluationError(f"no part {name!r} is generated; choose from {', '.join(known)}")
+        return f"<!-- {name} -->\n{known[name]()}\n<!-- /{name} -->"
+
+    return _PART.sub(part, text)
 
 
 def _benchmark(name: str) -> dict[str, Any]:
     return dict(json.loads((BENCHMARKS / f"{name}.json").read_text(encoding="utf-8")))
 
 
-def _cell(result: Result | None) -> str:
-    return "" if result is None else f"{result.value:.3f} [{result.low:.3f}, {result.high:.3f}]"
-
-
-def _markdown(rows: list[list[str]]) -> str:
-    head, *body = rows
-    lines = [head, ["---"] * len(head), *body]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
 if __name__ == "__main__":
-    write_text(README, fill(README.read_text(encoding="utf-8")))
+    for page in pages():
+        write_text(page, fill(page.read_text(encoding="utf-8")))

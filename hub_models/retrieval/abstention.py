@@ -75,6 +75,18 @@ class Neighbour:
     percentile: float | None
 
 
+def neighbour_of(gallery: Gallery, item: int, similarity: float) -> Neighbour:
+    """Row ``item`` of a gallery beside a query."""
+    return Neighbour(
+        item=item,
+        name=gallery.names[item],
+        similarity=similarity,
+        class_name=gallery.class_name(item),
+        uncertainty=float(gallery.uncertainty[item]),
+        percentile=None if gallery.percentiles is None else float(gallery.percentiles[item]),
+    )
+
+
 @dataclass(frozen=True)
 class Withheld:
     """A neighbour that was found but is not given, and the reason for a person to read."""
@@ -163,7 +175,7 @@ class SafeRetriever:
 
     def _answer(self, query: Prediction, hits: Hits, row: int, k: int) -> Neighbours:
         found = [
-            self._neighbour(int(item), float(similarity))
+            neighbour_of(self.gallery, int(item), float(similarity))
             for item, similarity in zip(hits.indices[row], hits.similarities[row], strict=True)
             if item >= 0
         ]
@@ -182,17 +194,6 @@ class SafeRetriever:
             else:
                 neighbours.append(neighbour)
         return Neighbours(query, tuple(neighbours), None, tuple(withheld))
-
-    def _neighbour(self, item: int, similarity: float) -> Neighbour:
-        gallery = self.gallery
-        return Neighbour(
-            item=item,
-            name=gallery.names[item],
-            similarity=similarity,
-            class_name=gallery.class_name(item),
-            uncertainty=float(gallery.uncertainty[item]),
-            percentile=None if gallery.percentiles is None else float(gallery.percentiles[item]),
-        )
 
     def _why_abstain(self, query: Prediction, found: list[Neighbour]) -> str | None:
         if self.policy.applies_to == "gallery":

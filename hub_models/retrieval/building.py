@@ -25,8 +25,8 @@ from ..atomic import file_sha256, write_text
 from ..errors import GalleryError, ImageSourceError
 from ..image_sources import ImageSource, require_unique
 from ..locking import only_process
-from ..modeling_image_uncertainty import ImageUncertaintyModel
-from ..prediction import Prediction, Skipped, predict
+from ..modeling_probabilistic_embedding import ProbabilisticEmbeddingModel
+from ..prediction import ImageModel, Prediction, Skipped, predict
 from ..progress import progress_bar
 from ..training.block_journal import BlockJournal
 from ..training.cache_file import CacheFile
@@ -47,7 +47,7 @@ CLAIM, ROWS = "building.json", "building.safetensors"
 
 
 def build_gallery(
-    model: ImageUncertaintyModel,
+    model: ImageModel,
     processor: BaseImageProcessor,
     source: ImageSource,
     directory: str | Path,
@@ -94,7 +94,7 @@ def build_gallery(
 
 @dataclass(frozen=True)
 class _Build:
-    model: ImageUncertaintyModel
+    model: ImageModel
     processor: BaseImageProcessor
     source: ImageSource
     directory: Path
@@ -184,7 +184,9 @@ def _require_same(path: Path, found: dict[str, Any], inputs: dict[str, Any]) -> 
         )
 
 
-def _widths(model: ImageUncertaintyModel) -> dict[str, int]:
+def _widths(model: ImageModel) -> dict[str, int]:
+    if isinstance(model, ProbabilisticEmbeddingModel):
+        return {"embeddings": model.config.dim, "uncertainty": 1}
     width = getattr(model.backbone, "head_hidden_size", None) or model.backbone.num_features
     widths = {"embeddings": width, "uncertainty": 1}
     if model.config.reference_size:

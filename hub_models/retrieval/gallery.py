@@ -28,7 +28,7 @@ from ..atomic import file_sha256, write_text
 from ..checkpoint_folder import tensors_sha256
 from ..errors import FeatureCacheError, GalleryError, ImageSourceError
 from ..image_sources import require_unique
-from ..modeling_image_uncertainty import ImageUncertaintyModel
+from ..prediction import ImageModel
 from ..training.cache_file import CacheFile
 from .index import Index, IndexKind
 
@@ -44,6 +44,9 @@ CONFIG_FIELDS = (
     "stage_indices",
     "read_outs",
     "default_weights",
+    "dim",
+    "concentration_from",
+    "concentration_scale",
 )
 
 
@@ -53,7 +56,8 @@ class Gallery:
 
     Attributes:
         names: unique, one for each of the N images.
-        embeddings: (N, D) float32 of unit length; memory-mapped where the gallery was opened from disk.
+        embeddings: (N, D) float32 of unit length, the mean directions of a probabilistic embedding; memory-mapped
+            where the gallery was opened from disk.
         uncertainty: (N,) the model's default read-out, higher = less certain.
         percentiles: (N,) share of the model's reference images that are more certain; None without a
             reference.
@@ -161,7 +165,7 @@ class Gallery:
         label = int(self.labels[item])
         return str(label) if self.class_names is None else self.class_names[label]
 
-    def require_model(self, model: ImageUncertaintyModel, processor: BaseImageProcessor) -> None:
+    def require_model(self, model: ImageModel, processor: BaseImageProcessor) -> None:
         """Raise ``GalleryError`` if the gallery was made by another model, reference or preprocessing."""
         if model_identity(model, processor) != self.model_sha256:
             raise GalleryError(
@@ -181,9 +185,9 @@ class Gallery:
         return {name: values for name, values in columns.items() if values is not None}
 
 
-def model_identity(model: ImageUncertaintyModel, processor: BaseImageProcessor) -> str:
+def model_identity(model: ImageModel, processor: BaseImageProcessor) -> str:
     """sha256 of all that embeddings and uncertainties depend on: tensors, structure, preprocessing."""
-    structure = {name: getattr(model.config, name) for name in CONFIG_FIELDS}
+    structure = {name: getattr(model.config, name) for name in CONFIG_FIELDS if hasattr(model.config, name)}
     described = json.dumps([structure, processor.to_dict()], sort_keys=True, default=str)
     return hashlib.sha256(f"{tensors_sha256(model.state_dict())}{described}".encode()).hexdigest()
 

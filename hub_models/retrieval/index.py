@@ -62,6 +62,11 @@ class Index:
         for start in range(0, len(embeddings), CHUNK):
             self._index.add(np.ascontiguousarray(embeddings[start : start + CHUNK], dtype=np.float32))
 
+    @property
+    def faiss(self) -> Any:
+        """The faiss index behind it."""
+        return self._index
+
     def __len__(self) -> int:
         return len(self.embeddings)
 
@@ -80,7 +85,7 @@ class Index:
             GalleryError: k below 1, another width, NaN or infinity in a query, or ``exclude`` with a gallery
                 of one.
         """
-        queries = normalised(self._checked(embeddings))
+        queries = normalised(self.checked(embeddings))
         available = len(self) - (exclude is not None)
         if k < 1:
             raise GalleryError(f"k is {k}; ask for at least one neighbour")
@@ -112,7 +117,12 @@ class Index:
         exact = Index(self.embeddings, "exact").search(probes, k, exclude=sample)
         return float(np.mean(found.similarities >= exact.similarities[:, -1:] - 1e-6))
 
-    def _checked(self, embeddings: np.ndarray) -> np.ndarray:
+    def checked(self, embeddings: np.ndarray) -> np.ndarray:
+        """Queries (Q, D) as float32.
+
+        Raises:
+            GalleryError: another width, NaN or infinity.
+        """
         queries = np.asarray(embeddings, dtype=np.float32)
         width = self.embeddings.shape[1]
         if queries.ndim != 2 or queries.shape[1] != width:

@@ -14,24 +14,28 @@ import numpy as np
 
 from ..errors import FeatureCacheError
 
+_DTYPES = {"F32": "<f4", "F16": "<f2"}
+
 
 class CacheFile:
-    """Float32 arrays of shape (rows, width) in one safetensors file.
+    """Arrays of shape (rows, width) in one safetensors file.
 
     Args:
         path: the file.
         widths: array name -> number of columns.
         rows: number of rows of each.
+        dtype: of all of them, ``F32`` or ``F16``.
     """
 
-    def __init__(self, path: Path, widths: dict[str, int], rows: int) -> None:
+    def __init__(self, path: Path, widths: dict[str, int], rows: int, dtype: str = "F32") -> None:
         self.path, self.widths, self.rows = path, widths, rows
+        self.dtype = np.dtype(_DTYPES[dtype])
         header: dict[str, object] = {}
         self._offsets: dict[str, int] = {}
         end = 0
         for name, width in widths.items():
-            begin, end = end, end + 4 * width * rows
-            header[name] = {"dtype": "F32", "shape": [rows, width], "data_offsets": [begin, end]}
+            begin, end = end, end + self.dtype.itemsize * width * rows
+            header[name] = {"dtype": dtype, "shape": [rows, width], "data_offsets": [begin, end]}
             self._offsets[name] = begin
         encoded = json.dumps(header, separators=(",", ":")).encode()
         encoded += b" " * (-len(encoded) % 8)
@@ -74,19 +78,23 @@ class CacheFile:
             with self.path.open("r+b") as file:
                 for name, array in arrays.items():
                     file.seek(self._position(name, first_row))
-                    file.write(np.ascontiguousarray(array, dtype="<f4").tobytes())
+                    file.write(self.stored(array).tobytes())
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
             raise self._full(error) from error
 
+    def stored(self, array: np.ndarray) -> np.ndarray:
+        """An array as `read` gives it back, rounded to the file's type; no copy where it has that type."""
+        return np.ascontiguousarray(array, dtype=self.dtype)
+
     def read(self, name: str) -> np.ndarray:
         """One array (rows, width), memory-mapped and read-only."""
         shape = (self.rows, self.widths[name])
-        return np.memmap(self.path, dtype="<f4", mode="r", offset=self._position(name, 0), shape=shape)
+        return np.memmap(self.path, dtype=self.dtype, mode="r", offset=self._position(name, 0), shape=shape)
 
     def _position(self, name: str, row: int) -> int:
-        return len(self._header) + self._offsets[name] + 4 * self.widths[name] * row
+        return len(self._header) + self._offsets[name] + self.dtype.itemsize * self.widths[name] * row
 
     def _full(self, error: OSError) -> FeatureCacheError:
         return FeatureCacheError(

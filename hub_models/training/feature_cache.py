@@ -1,49 +1,28 @@
 """Run the frozen backbone once over every view of every image, and keep the features.
 
-This is what makes head training cheap (Pretrained Visual Uncertainties, section 4). A cache is a folder:
-
-    manifest.json         what it was made of: hashes of weights, preprocessing, views and images
-    images.bin            sha256 of every image, 32 bytes each, in order
-    features.safetensors  ``pooled`` and ``stages``, (images x views) rows, memory-mapped
-    done-<rank>.jsonl     a line for each finished block, with the hash of its rows
-
-It is addressed by its content, so a changed image, weight or view makes another cache. A block is written
-first and noted after: a kill at any moment loses at most one block and never counts one twice.
+This is what makes head training cheap (Pretrained Visual Uncertainties, section 4). The cache is a
+`view_cache` with two arrays: ``pooled`` and ``stages``.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
 
-from ..atomic import atomic_path, write_text
 from ..checkpoint_folder import tensors_sha256
-from ..errors import FeatureCacheError, ImageReadError, ImageSourceError
-from ..image_reading import read_image
 from ..image_sources import ImageSource
-from ..locking import only_process
 from ..modeling_image_uncertainty import ImageUncertaintyModel
-from ..progress import progress_bar
-from .block_journal import BlockJournal
-from .cache_file import CacheFile
 from .feature_graph import FeatureGraph, feature_widths
+from .view_cache import build_view_cache
 from .views import ViewMaker, Views
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
     from transformers import BaseImageProcessor
 
-BLOCK_IMAGES = 16
 FORMAT = 2
 
 
@@ -92,195 +71,24 @@ def build_feature_cache(
             another process is building it.
         BackboneError: its logits cannot be cached (see `feature_widths`).
     """
-    with _disk_errors(directory or root):
-        return _build(model.eval(), processor, source, views, root, directory, accelerator, show_progress)
-
-
-def _build(
-    model: ImageUncertaintyModel,
-    processor: BaseImageProcessor,
-    source: ImageSource,
-    views: Views,
-    root: Path,
-    directory: Path | None,
-    accelerator: Accelerator | None,
-    show_progress: bool,
-) -> FeatureCache:
-    main = accelerator is None or accelerator.is_main_process
-    show_progress = show_progress and main
+    model = model.eval()
     maker = ViewMaker(processor, views)
-    widths = feature_widths(model, maker.size)
-    hashes = _image_hashes(source, root, main, accelerator, show_progress)
-    inputs = {
+    made_of = {
         "format": FORMAT,
         "backbone": model.config.backbone,
         "backbone_sha256": tensors_sha256(model.backbone.state_dict()),
         "stages": list(model.stages),
-        "processor_sha256": _json_sha256(processor.to_dict()),
-        "views": asdict(views),
-        "images": len(source),
-        "images_sha256": hashlib.sha256(hashes.data).hexdigest(),
     }
-    directory = directory or root / _json_sha256(inputs)[:16]
-    file = CacheFile(directory / "features.safetensors", widths, rows=len(source) * views.count)
-    if main:
-        _claim(directory, inputs, hashes, file)
-    if accelerator is not None:
-        accelerator.wait_for_everyone()
-    rank, ranks = (accelerator.process_index, accelerator.num_processes) if accelerator else (0, 1)
-    journal = BlockJournal(directory, file, BLOCK_IMAGES * views.count)
-    busy = FeatureCacheError(f"{directory}: another process is building this cache; wait for it")
-    with only_process(directory / f"lock-{rank}", busy):
-        done = journal.finished()
-        # Each rank has its own blocks, whatever the others have finished meanwhile.
-        blocks = [block for block in range(rank, _block_count(len(source)), ranks) if block not in done]
-        if blocks:
-            device = accelerator.device if accelerator is not None else torch.device("cpu")
-            items = _Blocks(source, maker, hashes, blocks)
-            _fill(items, FeatureGraph(model, device), file, journal, rank, show_progress)
-    if accelerator is not None:
-        accelerator.wait_for_everyone()
-    return _open(directory, file, journal, source, views)
-
-
-def _fill(
-    items: _Blocks,
-    extract: FeatureGraph,
-    file: CacheFile,
-    journal: BlockJournal,
-    rank: int,
-    show_progress: bool,
-) -> None:
-    loader = DataLoader(items, batch_size=None, num_workers=0 if extract.device.type == "cpu" else 4)
-    views = items.maker.views.count
-    journal.start(rank)
-    with progress_bar("caching features", len(items) * BLOCK_IMAGES, shown=show_progress) as advance:
-        for block, pixels, skipped in loader:
-            arrays = extract(pixels)
-            for row in skipped:
-                for array in arrays.values():
-                    array[row * views : (row + 1) * views] = np.nan
-            file.write(block * BLOCK_IMAGES * views, arrays)
-            journal.note(rank, block, arrays, skipped)
-            advance(BLOCK_IMAGES)
-
-
-class _Blocks(Dataset):
-    """Item = one block: its number, inputs of all views of its images, and those that cannot be read."""
-
-    def __init__(self, source: ImageSource, maker: ViewMaker, hashes: np.ndarray, blocks: list[int]) -> None:
-        self.source, self.maker, self.hashes, self.blocks = source, maker, hashes, blocks
-
-    def __len__(self) -> int:
-        return len(self.blocks)
-
-    def __getitem__(self, item: int) -> tuple[int, Tensor, dict[int, str]]:
-        block = self.blocks[item]
-        first = block * BLOCK_IMAGES
-        views = self.maker.views.count
-        rows: list[Tensor] = []
-        skipped: dict[int, str] = {}
-        for offset, index in enumerate(range(first, min(first + BLOCK_IMAGES, len(self.source)))):
-            try:
-                content = self.source.read_bytes(index)
-                self._check_unchanged(index, content)
-                image = read_image(content, name=self.source.names[index])
-                digest = self.hashes[index].tobytes().hex()
-                rows += [self.maker.make(image, digest, view) for view in range(views)]
-            except (ImageReadError, ImageSourceError) as error:
-                skipped[offset] = str(error)
-                rows += [torch.zeros(3, *self.maker.size)] * views
-        return block, torch.stack(rows), skipped
-
-    def _check_unchanged(self, index: int, content: bytes) -> None:
-        if hashlib.sha256(content).digest() != self.hashes[index].tobytes():
-            raise FeatureCacheError(
-                f"{self.source.names[index]}: changed while the cache was being built; start the build again"
-            )
-
-
-def _image_hashes(
-    source: ImageSource, root: Path, main: bool, accelerator: Accelerator | None, show_progress: bool
-) -> np.ndarray:
-    """(N, 32) sha256 of each image's bytes, in a memory-mapped file; unreadable files hash to zeros."""
-    path = root / f"hashing-{_json_sha256(list(source.names))[:16]}.bin"
-    if main:
-        root.mkdir(parents=True, exist_ok=True)
-        with (
-            atomic_path(path) as temporary,
-            temporary.open("wb") as file,
-            progress_bar("hashing images", len(source), shown=show_progress) as advance,
-        ):
-            for index in range(len(source)):
-                try:
-                    file.write(hashlib.sha256(source.read_bytes(index)).digest())
-                except ImageSourceError:
-                    file.write(bytes(32))
-                advance(1)
-    if accelerator is not None:
-        accelerator.wait_for_everyone()
-    return np.memmap(path, dtype=np.uint8, mode="r", shape=(len(source), 32))
-
-
-def _claim(directory: Path, inputs: dict[str, Any], hashes: np.ndarray, file: CacheFile) -> None:
-    directory.mkdir(parents=True, exist_ok=True)
-    manifest = directory / "manifest.json"
-    if manifest.exists():
-        try:
-            found = dict(json.loads(manifest.read_bytes()))
-        except (ValueError, TypeError):
-            raise FeatureCacheError(f"{manifest}: damaged; delete its folder and build it again") from None
-        changed = [key for key in inputs if found.get(key) != inputs[key]]
-        if changed:
-            raise FeatureCacheError(
-                f"{manifest}: the cache was made of other inputs ({', '.join(changed)} differ); use another "
-                "folder or delete this one"
-            )
-        file.check_size()
-    else:
-        file.reserve()
-        with atomic_path(directory / "images.bin") as temporary:
-            temporary.write_bytes(hashes.tobytes())
-        write_text(manifest, json.dumps(inputs, indent=2))
-
-
-def _open(
-    directory: Path, file: CacheFile, journal: BlockJournal, source: ImageSource, views: Views
-) -> FeatureCache:
-    file.check_size()
-    done = journal.finished()
-    missing = _block_count(len(source)) - len(done)
-    if missing:
-        raise FeatureCacheError(
-            f"{directory}: {missing} blocks are missing or altered; run the same command again"
-        )
-    readable = np.ones(len(source), dtype=bool)
-    skipped = {}
-    for block, rows in done.items():
-        for row, reason in rows.items():
-            index = block * BLOCK_IMAGES + int(row)
-            readable[index] = False
-            skipped[source.names[index]] = reason
-    shape = (len(source), views.count, -1)
-    pooled, stages = (file.read(name).reshape(shape) for name in ("pooled", "stages"))
-    return FeatureCache(pooled, stages, readable, skipped, views, directory)
-
-
-@contextmanager
-def _disk_errors(directory: Path) -> Iterator[None]:
-    """The system's errors while writing, such as a full disk, as `FeatureCacheError`."""
-    try:
-        yield
-    except OSError as error:
-        raise FeatureCacheError(
-            f"{error.filename or directory}: cannot be written or read ({error.strerror}); free some space "
-            "or set HUB_MODELS_CACHE to a larger disk. What was finished is kept"
-        ) from error
-
-
-def _block_count(images: int) -> int:
-    return -(-images // BLOCK_IMAGES)
-
-
-def _json_sha256(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
+    cache = build_view_cache(
+        lambda device: FeatureGraph(model, device),
+        feature_widths(model, maker.size),
+        made_of,
+        maker,
+        source,
+        root,
+        directory=directory,
+        accelerator=accelerator,
+        show_progress=show_progress,
+    )
+    pooled, stages = cache.arrays["pooled"], cache.arrays["stages"]
+    return FeatureCache(pooled, stages, cache.readable, cache.skipped, views, cache.directory)

@@ -27,11 +27,13 @@ from .spell_references import ReferenceSet  # noqa: F401
 from .spell_refused import REFUSED  # noqa: F401
 from .spell_repellency import Push  # noqa: F401
 from .spell_rerank import RowReader  # noqa: F401
+from .spell_residuals import Residuals  # noqa: F401
 from .spell_scan import Candidates  # noqa: F401
 from .spell_scheduler import Attachment  # noqa: F401
 from .spell_search import IndexedSearch  # noqa: F401
 from .spell_shield import Shield  # noqa: F401
 from .spell_small_search import SmallSearch  # noqa: F401
+from .spell_threads import in_parallel  # noqa: F401
 from .spell_union import ray_exit  # noqa: F401
 
 

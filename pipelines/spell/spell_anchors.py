@@ -13,11 +13,13 @@ import numpy as np
 import torch
 
 from .spell_index import Index
-from .spell_int8 import prepare
-from .spell_memory import exact_distance
-from .spell_scan import Candidates, refine, scan
+from .spell_int8 import PreparedQueries
+from .spell_scan import TILES, Candidates, joined, refine, scan
 
-_LONGEST = 1 / 256  # share of all pairs in a list; a longer one costs more than the passes that it saves
+_LONGEST = 1 / 512  # share of all pairs in a list; a longer one costs more than the passes that it saves
+_SOON = 1 / 8  # share of a pass after which the length of its list can be foreseen
+_WIDEN = 1.5  # the margin of a pass, times what the last one could keep
+_MOST_STEPS = 32.0
 _SLACK = 1 + 1e-9  # beyond what a float64 distance can be wrong by, relatively
 
 
@@ -32,8 +34,8 @@ class _List(NamedTuple):
 class Anchors:
     """The pairs of the last wide pass, and how wide to make the next.
 
-    The margin is so many times what the queries moved in the last step; it shrinks after a list that grew too long
-    and grows after one that was soon spent.
+    The margin is so many times what the queries moved in the last step. Where the list would become too long, it is
+    narrowed while the pass goes on.
     """
 
     def __init__(self) -> None:
@@ -41,54 +43,63 @@ class Anchors:
         self._last: torch.Tensor | None = None
         self._steps = 4.0
 
-    def candidates(self, index: Index, queries: torch.Tensor, radius: float) -> Iterator[Candidates]:
+    def candidates(
+        self, index: Index, queries: torch.Tensor, prepared: PreparedQueries, radius: float
+    ) -> Iterator[Candidates]:
         """Pairs that may be within the radius, in bounded chunks."""
-        prepared = prepare(queries, index.coordinates)
-        moved = _moved(self._last, queries)
-        self._last = queries.detach().clone()
+        here = queries.detach().double()
+        moved = _moved(self._last, here)
+        self._last = here
         if self._list is not None:
-            since = _moved(self._list.anchors, queries)
+            since = _moved(self._list.anchors, here)
             if since is not None and radius + float(since.max()) * _SLACK <= self._list.edge:
                 reach = (radius + since * _SLACK).cpu().numpy()
                 pairs = self._list.pairs
-                near = slice(0, int(np.searchsorted(pairs.bound, reach.max(), side="right")))
-                possible = np.flatnonzero(pairs.bound[near] <= reach[pairs.query[near]])
-                again = Candidates(*(each[possible] for each in pairs))
-                yield refine(index, prepared, _everywhere(queries, radius), again)
+                near = pairs.where(slice(0, int(np.searchsorted(pairs.bound, reach.max(), side="right"))))
+                again = near.where(near.bound <= reach[near.query])
+                yield refine(index, prepared, _everywhere(here, radius), again)
                 return
             self._list = None
-        margin = 0.0 if moved is None else self._steps * float(moved.max())
-        wide = _everywhere(queries, radius + margin)
-        kept: list[Candidates] | None = [] if margin else None
-        held, longest = 0, int(_LONGEST * len(queries) * len(index.steps))
-        for chunk in scan(index, prepared, wide):
-            if kept is not None:
-                kept.append(chunk)
-                held += len(chunk.row)
-                if held > longest:
-                    kept = None
-                    wide.fill_(radius)
-                    self._steps = max(self._steps / 2, 1.0)
-            inside = np.flatnonzero(chunk.bound <= radius)
-            yield Candidates(*(each[inside] for each in chunk))
-        if kept:
-            self._list = _List(self._last, radius + margin, _nearest_first(kept))
-            if held < longest // 8:
-                self._steps = min(self._steps * 1.5, 32.0)
+        yield from self._pass(index, here, prepared, radius, 0.0 if moved is None else float(moved.max()))
+
+    def _pass(
+        self, index: Index, here: torch.Tensor, prepared: PreparedQueries, radius: float, moved: float
+    ) -> Iterator[Candidates]:
+        """Scan, and keep a list for the steps to come."""
+        edge = radius + self._steps * moved
+        reach = _everywhere(here, edge)
+        longest = _LONGEST * len(reach) * len(index.numbers)
+        kept: list[Candidates] = []
+        for number, chunk in enumerate(scan(index, prepared, reach), 1):
+            if edge > radius:
+                kept.append(chunk.where(chunk.bound <= edge))
+                done = min(1.0, number * TILES / len(index.tiles))
+                room = int(longest * max(done, _SOON))
+                if sum(len(each.bound) for each in kept) > room:
+                    edge = _edge_of(kept, room // 2)
+                    if edge < radius + moved:
+                        edge, kept = radius, []
+                    reach.fill_(edge)
+            yield chunk.where(chunk.bound <= radius)
+        if edge > radius:
+            pairs = joined(kept)
+            pairs = pairs.where(pairs.bound <= edge)
+            self._list = _List(here, edge, pairs.where(pairs.bound.argsort(kind="stable")))
+        if moved:
+            self._steps = min(max(_WIDEN * (edge - radius) / moved, 1.0), _MOST_STEPS)
 
 
-def _moved(before: torch.Tensor | None, queries: torch.Tensor) -> torch.Tensor | None:
+def _edge_of(kept: list[Candidates], count: int) -> float:
+    """The bound that so many do not exceed."""
+    return float(np.partition(np.concatenate([each.bound for each in kept]), count)[count])
+
+
+def _moved(before: torch.Tensor | None, here: torch.Tensor) -> torch.Tensor | None:
     """How far each query is from where it was, float64; None for another batch."""
-    if before is None or before.shape != queries.shape or before.device != queries.device:
+    if before is None or before.shape != here.shape or before.device != here.device:
         return None
-    return exact_distance(queries, before)
+    return (here - before).norm(dim=1)
 
 
-def _everywhere(queries: torch.Tensor, radius: float) -> torch.Tensor:
-    return torch.full((len(queries),), radius, dtype=torch.float64, device=queries.device)
-
-
-def _nearest_first(chunks: list[Candidates]) -> Candidates:
-    pairs = Candidates(*map(np.concatenate, zip(*chunks, strict=True)))
-    order = np.argsort(pairs.bound, kind="stable")
-    return Candidates(*(each[order] for each in pairs))
+def _everywhere(here: torch.Tensor, radius: float) -> torch.Tensor:
+    return torch.full((len(here),), radius, dtype=torch.float64, device=here.device)

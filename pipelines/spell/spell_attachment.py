@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from .spell_errors import SpellError, SpellWarning
+from .spell_errors import ReferencesError, SpellError, SpellWarning
 from .spell_memory import MemoryReferences
 from .spell_prediction import require_supported
 from .spell_protected import Protected
@@ -108,7 +108,7 @@ def make_shield(
         None if groups is None else tuple(groups),
         remember,
         seed,
-        pixels=protected is not None and _samples_pixels(target, protected),
+        pixels=protected is not None and samples_pixels(target, protected),
     )
 
 
@@ -211,6 +211,13 @@ def _bare(scheduler: Any) -> Any:
 def _check(protected: Protected, radius: float, target: Any) -> None:
     if len(protected) == 0:
         raise SpellError("the reference set is empty; add references, or pass None for no references")
+    shape = tuple(protected.sample_shape)
+    if hasattr(target, "_pack_latents") and len(shape) != 2:
+        raise ReferencesError(
+            f"{type(target).__name__} samples packed latents (tokens, channels), these references have shape {shape}; "
+            "build the set with ReferenceSet.build(images, vae=pipe.vae, packed=True, ...), or pack a tensor with "
+            "spell_encoding.pack_latents"
+        )
     vae = getattr(target, "vae", None)
     if vae is not None and hasattr(protected, "require_made_for"):
         _require_made_for(protected, vae)
@@ -235,7 +242,7 @@ def _require_made_for(protected: Any, vae: Any) -> None:
         known.add(protected)
 
 
-def _samples_pixels(target: Any, protected: Protected) -> bool:
+def samples_pixels(target: Any, protected: Protected) -> bool:
     """Whether the samples of a pipeline are the images themselves."""
     latents = any(getattr(target, name, None) is not None for name in _DECODERS)
     shape = tuple(protected.sample_shape)

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 
-LEVELS = (64, 256, 1024)  # how many coordinates the bounds use, one after the other
+LEVELS = (64, 256, 512, 960)  # how many coordinates the bounds use, one after the other
 SAMPLE = 2048  # references that the coordinates are fitted to
 _OUTLIER = 4.0  # times the median length
 _CLIP = 4.0  # standard deviations that int8 spans
@@ -85,12 +86,12 @@ def _transform(values: torch.Tensor, shape: tuple[int, ...], rotation: torch.Ten
     if len(shape) == 1:
         return values
     channel = _channel_axis(shape)
-    result = values.view(-1, *shape)
     for axis, size in enumerate(shape):
-        matrix = rotation if axis == channel else _cosines(size)
-        # The axis in front goes to the end: after all of them, their order is the old one.
-        result = torch.tensordot(result, matrix.to(result.device), dims=([1], [1]))
-    return result.reshape(len(values), -1)
+        matrix = (rotation if axis == channel else _cosines(size)).to(values.device)
+        after = math.prod(shape[axis + 1 :])
+        last = after == 1  # as one product instead of many with vectors
+        values = values.reshape(-1, size) @ matrix.T if last else matrix @ values.reshape(-1, size, after)
+    return values.reshape(-1, math.prod(shape))
 
 
 def _channel_axis(shape: tuple[int, ...]) -> int:
@@ -102,6 +103,7 @@ def _channels(shape: tuple[int, ...]) -> int:
     return shape[_channel_axis(shape)]
 
 
+@lru_cache
 def _cosines(size: int) -> torch.Tensor:
     """Orthonormal DCT-II matrix."""
     position = torch.arange(size, dtype=torch.float64)

@@ -23,6 +23,7 @@ class ImageEncoder:
         resolution: of the encoder's input, an int for squares or (height, width).
         channels: of the images; by default the VAE's, or 3.
         views: of each image, as `view_names` gives them.
+        packed: whether the model's samples are packed latents, as those of FLUX are.
     """
 
     def __init__(
@@ -31,6 +32,7 @@ class ImageEncoder:
         resolution: int | tuple[int, int],
         channels: int | None = None,
         views: Sequence[str] = ("whole",),
+        packed: bool = False,
     ) -> None:
         from diffusers.image_processor import VaeImageProcessor
 
@@ -41,7 +43,7 @@ class ImageEncoder:
             raise ReferencesError(
                 f"images have 1 or 3 channels, not {self.channels}; encode them yourself and pass latents="
             )
-        self.views = tuple(views)
+        self.views, self.packed = tuple(views), packed
         self._processor = VaeImageProcessor(
             vae_scale_factor=1, do_convert_rgb=self.channels == 3, do_convert_grayscale=self.channels == 1
         )
@@ -57,12 +59,13 @@ class ImageEncoder:
             Shape (len(images) * views, *sample shape), float32, on the CPU.
 
         Raises:
-            ReferencesError: a tensor of another size, or a VAE whose latents cannot be derived.
+            ReferencesError: a tensor of another size, or a VAE whose latents cannot be derived or packed.
         """
         pixels = torch.stack([view for image in images for view in self._views(self.pixels(image))])
         if self.vae is None:
             return pixels
-        return vae_latents(self.vae, pixels).float().cpu()
+        latents = vae_latents(self.vae, pixels).float().cpu()
+        return pack_latents(latents) if self.packed else latents
 
     def pixels(self, image: Any) -> torch.Tensor:
         """One image as the encoder's input: shape (C, H, W), in [-1, 1]."""
@@ -135,6 +138,21 @@ def vae_latents(vae: Any, pixels: torch.Tensor) -> torch.Tensor:
         latents = latents - torch.tensor(mean, device=latents.device).view(channel)
         latents = latents / torch.tensor(std, device=latents.device).view(channel)
     return (latents - (vae.config.get("shift_factor") or 0.0)) * (vae.config.get("scaling_factor") or 1.0)
+
+
+def pack_latents(latents: torch.Tensor) -> torch.Tensor:
+    """Latents (B, C, H, W) as the sequence of their 2x2 patches, (B, H/2 * W/2, 4 C): the samples of FLUX.
+
+    Raises:
+        ReferencesError: a side is odd.
+    """
+    batch, channels, height, width = latents.shape
+    if height % 2 or width % 2:
+        raise ReferencesError(
+            f"latents of {height}x{width} cannot be packed, both sides must be even; choose another resolution="
+        )
+    patches = latents.view(batch, channels, height // 2, 2, width // 2, 2).permute(0, 2, 4, 1, 3, 5)
+    return patches.reshape(batch, height // 2 * (width // 2), 4 * channels)
 
 
 def weights_sha256(vae: Any) -> dict[str, str]:

@@ -11,12 +11,14 @@ The right side is lowered by more than float32 arithmetic can be wrong by (Higha
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
 
 from .spell_coordinates import Coordinates
 
+LANES = 16  # references side by side in a tile: one vector register of float32
 _UNIT = 2.0**-24  # float32
 
 
@@ -40,11 +42,13 @@ class PreparedQueries(NamedTuple):
     """Queries in the form that the bounds want.
 
     Attributes:
+        exact: all coordinates, shape (B, D), float64.
         weights: coordinates times the size of a step, shape (B, levels[-1]), float32.
         rest: length of what the level leaves out, shape (L, B), float32.
         half: (|q|^2 + rest^2) / 2, lowered, shape (L, B), float64.
     """
 
+    exact: torch.Tensor
     weights: torch.Tensor
     rest: torch.Tensor
     half: torch.Tensor
@@ -62,36 +66,46 @@ class PreparedQueries(NamedTuple):
 def quantise(rows: torch.Tensor, coordinates: Coordinates) -> Quantised:
     """Int8 form of rows (N, D)."""
     exact = coordinates.of(rows)
-    kept = exact[:, : coordinates.levels[-1]]
+    levels = coordinates.levels
+    kept = exact[:, : levels[-1]]
     scales = coordinates.scales.to(rows.device)
-    steps = (kept / scales).round().clamp(-127, 127)
+    steps = (kept / scales).round_().clamp_(-127, 127)
     rounded = steps * scales
-    wrong, size = (kept - rounded).square(), rounded.square()
-    half, rest, error = [], [], []
-    for level in coordinates.levels:
-        true_rest = exact[:, level:].square().sum(1).sqrt()
-        stored_rest = true_rest.float()
-        rest.append(stored_rest)
-        off = (wrong[:, :level].sum(1) + (true_rest - stored_rest.double()).square()).sqrt()
-        error.append((off * (1 + 2.0**-20) + true_rest * 2.0**-40).float())
-        half.append((_lowered(size[:, :level].sum(1) + stored_rest.double().square(), level)).float())
-    return Quantised(steps.to(torch.int8), torch.stack(half), torch.stack(rest), torch.stack(error))
+    size, wrong = _heads(rounded, levels), _heads(kept - rounded, levels)
+    true_rest = _rests(exact, levels)
+    rest = true_rest.float()
+    error = (wrong + (true_rest - rest.double()).square()).sqrt() * (1 + 2.0**-20) + true_rest * 2.0**-40
+    half = _lowered(size + rest.double().square(), levels)
+    return Quantised(steps.to(torch.int8), half.float(), rest, error.float())
 
 
 def prepare(queries: torch.Tensor, coordinates: Coordinates) -> PreparedQueries:
     """Queries (B, D) for the bounds. Their own rounding to float32 is within the allowance."""
     exact = coordinates.of(queries)
-    kept = exact[:, : coordinates.levels[-1]] * coordinates.scales.to(queries.device)
-    rest = torch.stack([exact[:, level:].square().sum(1).sqrt() for level in coordinates.levels])
-    size = torch.stack([exact[:, :level].square().sum(1) for level in coordinates.levels]) + rest.square()
-    half = torch.stack([_lowered(s, level) for s, level in zip(size, coordinates.levels, strict=True)])
-    return PreparedQueries(kept.float(), rest.float(), half)
+    levels = coordinates.levels
+    weights = exact[:, : levels[-1]] * coordinates.scales.to(queries.device)
+    rest = _rests(exact, levels)
+    half = _lowered(_heads(exact, levels) + rest.square(), levels)
+    return PreparedQueries(exact, weights.float(), rest.float(), half)
 
 
-def _lowered(squared: torch.Tensor, level: int) -> torch.Tensor:
-    """Half of a squared length, less what a float32 dot product of so many terms may be wrong by.
+def _heads(values: torch.Tensor, levels: tuple[int, ...]) -> torch.Tensor:
+    """Squared length of what each level keeps, shape (L, N)."""
+    parts = [values[:, first:last].square().sum(1) for first, last in pairwise((0, *levels))]
+    return torch.stack(parts).cumsum(0)
+
+
+def _rests(values: torch.Tensor, levels: tuple[int, ...]) -> torch.Tensor:
+    """Length of what each level leaves out, shape (L, N)."""
+    parts = [values[:, first:last].square().sum(1) for first, last in pairwise((*levels, values.shape[1]))]
+    return torch.stack(parts).flip(0).cumsum(0).flip(0).sqrt()
+
+
+def _lowered(squared: torch.Tensor, levels: tuple[int, ...]) -> torch.Tensor:
+    """Half of squared lengths (L, N), less what a float32 dot product of so many terms may be wrong by.
 
     |fl(q.z) - q.z| <= (k + 2) u |q||z| <= (k + 2) u (|q|^2 + |z|^2) / 2: each side takes its own part, doubled, and
     room for the few sums after it.
     """
-    return squared * (0.5 - (level + 32) * _UNIT)
+    terms = torch.tensor(levels, dtype=torch.float64, device=squared.device)
+    return squared * (0.5 - (terms[:, None] + 32) * _UNIT)

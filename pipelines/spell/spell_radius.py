@@ -5,16 +5,19 @@ from __future__ import annotations
 import inspect
 import math
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from .spell_attachment import put_on
+from .spell_attachment import put_on, samples_pixels
 from .spell_errors import ReferencesError, SpellError, SpellWarning
 from .spell_memory import MemoryReferences
 from .spell_protected import Protected
+from .spell_radius_meaning import RadiusMeaning, describe_radius
+from .spell_references import ReferenceSet
 from .spell_shield import Shield
 
 
@@ -27,12 +30,14 @@ class RadiusCalibration:
         quantile: share of unshielded samples inside that radius.
         distances: from each unshielded sample to its nearest reference, shape (samples,), float64.
         typical: median distance of two references; nan where there is only one.
+        meaning: what the radius does and catches; None for references that are searched approximately.
     """
 
     radius: float
     quantile: float
     distances: torch.Tensor
     typical: float
+    meaning: RadiusMeaning | None = None
 
     @property
     def rho(self) -> float:
@@ -40,10 +45,10 @@ class RadiusCalibration:
         return self.radius / self.typical
 
     def __str__(self) -> str:
-        return (
-            f"radius {self.radius:.4g} holds {self.quantile:.1%} of {len(self.distances)} unshielded samples; "
-            f"two references are typically {self.typical:.4g} apart (rho {self.rho:.2f})"
+        held = (
+            f"radius {self.radius:.4g} holds {self.quantile:.1%} of {len(self.distances)} unshielded samples"
         )
+        return held if self.meaning is None else f"{held}\n{self.meaning}"
 
     def picture(self, path: str | Path) -> None:
         """Draw the distribution of the distances, the radius and the typical distance."""
@@ -76,11 +81,13 @@ def calibrate_radius(
     *,
     samples: int = 64,
     seed: int = 0,
+    images: Sequence[Any] | None = None,
     **call: Any,
 ) -> RadiusCalibration:
     """The radius inside which a share of unshielded samples lies.
 
     The paper's shield of ImageNet held 7.6 % of them. Generates with the pipeline's own call until there are enough.
+    Print the result: it says what the radius means.
 
     Args:
         pipe: a diffusers pipeline.
@@ -88,11 +95,13 @@ def calibrate_radius(
         quantile: that share, in (0, 1).
         samples: how many to generate, at least 2.
         seed: of the first call; each call has its own.
+        images: some of the protected images, to measure which copies of them the radius catches; needed where the
+            model works on latents.
         call: arguments of the pipeline: a prompt, number of steps, guidance, batch size ...
 
     Raises:
         SpellError: quantile or samples out of range, or the samples are copies of references: the radius would be 0.
-        ReferencesError: references of another shape than the samples.
+        ReferencesError: references of another shape than the samples, or images that they were not made of.
         UnsupportedSchedulerError: the scheduler cannot be shielded.
     """
     if not 0 < quantile < 1:
@@ -113,16 +122,27 @@ def calibrate_radius(
             f"{quantile:.1%} of the samples equal a reference exactly; take a larger quantile, or choose a radius by "
             "what counts as a copy"
         )
-    typical = getattr(protected, "typical_distance", lambda: math.nan)()
-    result = RadiusCalibration(radius, quantile, distances, typical)
+    meaning = _meaning(pipe, protected, radius, images)
+    typical = math.nan if meaning is None else meaning.typical_distance
+    result = RadiusCalibration(radius, quantile, distances, typical, meaning)
     if radius >= typical:
         warnings.warn(
-            f"{result}: a shield of this radius leaves nothing between the references to generate; "
-            "take a smaller quantile",
+            f"radius {radius:.4g} reaches the median distance of two references, {typical:.4g}: a shield of this "
+            "radius leaves nothing between the references to generate; take a smaller quantile",
             SpellWarning,
             stacklevel=2,
         )
     return result
+
+
+def _meaning(
+    pipe: Any, protected: Protected, radius: float, images: Sequence[Any] | None
+) -> RadiusMeaning | None:
+    if not isinstance(protected, MemoryReferences | ReferenceSet):
+        return None
+    if images is None and isinstance(protected, MemoryReferences) and samples_pixels(pipe, protected):
+        images = protected.rows.view(-1, *protected.sample_shape)  # they are the images
+    return describe_radius(protected, radius, images, getattr(pipe, "vae", None))
 
 
 def _unshielded(pipe: Any, samples: int, seed: int, call: dict[str, Any]) -> torch.Tensor:

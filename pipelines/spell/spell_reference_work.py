@@ -53,12 +53,14 @@ def plan_work(
     channels: int | None,
     names: Sequence[str] | None,
     views: tuple[str, ...],
+    packed: bool,
     batch_size: int,
 ) -> Work:
     """The work of `ReferenceSet.build`, whose arguments these are.
 
     Raises:
-        ReferencesError: both or neither of images and latents, none of them, no resolution, or repeated names.
+        ReferencesError: both or neither of images and latents, none of them, no resolution, repeated names, or
+            something to pack that is no image for a VAE.
     """
     items = images if latents is None else latents
     if items is None or (images is not None and latents is not None):
@@ -66,6 +68,8 @@ def plan_work(
     if len(items) == 0:
         raise ReferencesError("no reference given: an empty set protects nothing")
     _require_names(names, len(items))
+    if packed and (latents is not None or vae is None):
+        raise ReferencesError("packed= is for images and a VAE; latents are protected as they are")
     if latents is not None:
         if len(views) > 1:
             raise ReferencesError("flip and crops are made from images; latents are protected as they are")
@@ -86,7 +90,7 @@ def plan_work(
         raise ReferencesError(
             "say resolution=, the size that the model generates, such as 512 or (height, width)"
         )
-    encoder = ImageEncoder(vae, resolution, channels, views)
+    encoder = ImageEncoder(vae, resolution, channels, views, packed)
     origin = Origin(
         "pixels" if vae is None else type(vae).__name__,
         {} if vae is None else weights_sha256(vae),

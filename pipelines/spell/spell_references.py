@@ -55,6 +55,7 @@ class ReferenceSet:
         names: Sequence[str] | None = None,
         flip: bool = False,
         crops: Sequence[float] = (),
+        packed: bool = False,
         batch_size: int = 8,
         accelerator: Any | None = None,
         progress: Callable[[int], None] | None = None,
@@ -75,6 +76,7 @@ class ReferenceSet:
             names: a different one for each item, for removal and reports; by default its number.
             flip: also protect each view mirrored.
             crops: also protect centre crops that take away these shares of each side, such as 0.1.
+            packed: pack the latents in 2x2 patches, for a model whose samples are packed (FLUX).
             batch_size: images encoded at once.
             accelerator: of `accelerate`, to encode in several processes; the folder must be shared.
             progress: called with the number of further items done.
@@ -98,6 +100,7 @@ class ReferenceSet:
             channels=channels,
             names=names,
             views=views,
+            packed=packed,
             batch_size=batch_size,
         )
         return cls(folder, extend_set(folder, (), work, accelerator, progress))
@@ -179,6 +182,7 @@ class ReferenceSet:
             channels=None if vae is not None or latents is not None else made.sample_shape[0],
             names=names,
             views=made.views,
+            packed=images is not None and vae is not None and len(made.sample_shape) == 2,
             batch_size=batch_size,
         )
         if work.origin.sample_shape != made.sample_shape:

@@ -209,11 +209,17 @@ def _shielded(base: type) -> type:
     def step(self: Any, *args: Any, **kwargs: Any) -> Any:
         attachment = _required_attachment(self)
         arguments = signature.bind(self, *args, **kwargs).arguments
+        device = arguments["sample"].device.type
+        exactly = functools.partial(torch.autocast, device, enabled=False)  # products that exclude references
         with attachment.lock:
-            arguments["model_output"], where = attachment.moved_output(self, arguments)
+            with exactly():
+                arguments["model_output"], where = attachment.moved_output(self, arguments)
             arguments.pop("self")
             result = base.step(self, **arguments)  # type: ignore[attr-defined]
-            return _with_sample(result, functools.partial(attachment.finish, self)) if where.last else result
+            if not where.last:
+                return result
+            with exactly():
+                return _with_sample(result, functools.partial(attachment.finish, self))
 
     @functools.wraps(base.set_timesteps)  # type: ignore[attr-defined]
     def set_timesteps(self: Any, *args: Any, **kwargs: Any) -> Any:

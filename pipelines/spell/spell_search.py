@@ -1,8 +1,9 @@
-"""Exact search of a set of any size: bounds in memory exclude, the stored rows decide."""
+"""Exact search of a large set: bounds in memory exclude, the stored rows decide."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -10,13 +11,31 @@ import torch
 from .spell_anchors import Anchors
 from .spell_index import Index
 from .spell_int8 import prepare
-from .spell_kernels import pair_squares
 from .spell_protected import InsidePairs
-from .spell_rerank import RowReader, exact_pairs
-from .spell_scan import Candidates, scan
+from .spell_rerank import RowReader, pair_distances
+from .spell_residuals import Residuals
+from .spell_scan import Candidates, joined, scan
 
-_BYTES = 1 << 25  # of float32 rows read at once, and of rows yielded at once
+_BYTES = 1 << 24  # of float32 rows read at once, and of rows yielded at once
 _PENDING = 1 << 15  # candidates that wait for each other, so that reads can be merged
+
+
+class _Measured(NamedTuple):
+    """Candidates whose rows have been read.
+
+    Attributes:
+        pairs: M of them.
+        numbers: of their references, shape (M,), int64.
+        distance: exact, shape (M,), float64.
+        rows: that were read, shape (R, D), float32.
+        row: which of them is whose, shape (M,), int64.
+    """
+
+    pairs: Candidates
+    numbers: np.ndarray
+    distance: np.ndarray
+    rows: torch.Tensor
+    row: np.ndarray
 
 
 class IndexedSearch:
@@ -30,13 +49,23 @@ class IndexedSearch:
     """
 
     def __init__(self, index: Index, reader: RowReader) -> None:
-        self._index, self._reader, self._anchors = index, reader, Anchors()
+        self._index, self._reader = index, reader
+        self._anchors, self._residuals = Anchors(), Residuals()
+        self._at_once = max(1, _BYTES // (4 * reader.columns))
 
     def within(self, queries: torch.Tensor, radius: float) -> Iterator[InsidePairs]:
         """All references within `radius` of each query of shape (B, D), none missed, in bounded chunks."""
         index = self._index.on(queries.device)
-        for some in _gathered(self._anchors.candidates(index, queries, radius)):
-            yield from self._decide(queries, some, radius)
+        prepared = prepare(queries, index.coordinates)
+        self._residuals.follow(index, prepared)
+        for some in _gathered(self._anchors.candidates(index, queries, prepared, radius)):
+            possible = self._residuals.possible(index, prepared, radius, some)
+            for measured in self._measured(queries, possible):
+                outside = measured.distance > radius
+                self._residuals.learn(
+                    index, prepared, measured.pairs.where(outside), measured.distance[outside]
+                )
+                yield from self._inside(measured, np.flatnonzero(~outside))
 
     def nearest(self, queries: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Number and exact float64 distance of the nearest reference of each query (B, D)."""
@@ -48,54 +77,37 @@ class IndexedSearch:
             for start in range(0, len(closest_first), 256):
                 part = closest_first[start : start + 256]
                 part = part[some.bound[part] <= reach.cpu().numpy()[some.query[part]]]
-                for pairs in self._decide(queries, Candidates(*(each[part] for each in some)), torch.inf):
-                    for query, number, distance in zip(*pairs[:2], pairs.distance, strict=True):
+                for measured in self._measured(queries, some.where(part)):
+                    each = (measured.pairs.query, measured.numbers, measured.distance)
+                    for query, number, distance in zip(*(array.tolist() for array in each), strict=True):
                         if distance < reach[query]:
                             reach[query], found[query] = distance, number
         return found, reach
 
-    def _decide(self, queries: torch.Tensor, some: Candidates, radius: float) -> Iterator[InsidePairs]:
-        """Read the candidates' rows and yield the pairs that are inside."""
-        order = np.argsort(some.row, kind="stable")
-        query, row = some.query[order], some.row[order]
-        at_once = max(1, _BYTES // (4 * self._reader.columns))
-        numbers, place = np.unique(row, return_inverse=True)
-        for first in range(0, len(numbers), at_once):
-            rows = torch.from_numpy(self._reader.read(numbers[first : first + at_once])).float()
-            start, stop = np.searchsorted(place, (first, first + at_once))
-            yield from self._inside(
-                queries, rows, query[start:stop], place[start:stop] - first, row[start:stop], radius
-            )
+    def _measured(self, queries: torch.Tensor, some: Candidates) -> Iterator[_Measured]:
+        """Read the rows of candidates, a bounded number at once, and measure."""
+        numbers = self._index.numbers.numpy()[some.place]
+        order = numbers.argsort(kind="stable")
+        some, numbers = some.where(order), numbers[order]
+        read, row = np.unique(numbers, return_inverse=True)
+        for first in range(0, len(read), self._at_once):
+            rows = torch.from_numpy(self._reader.read(read[first : first + self._at_once])).float()
+            rows = rows.to(queries.device)
+            part = slice(*np.searchsorted(row, (first, first + self._at_once)))
+            pairs, place = some.where(part), row[part] - first
+            distance = pair_distances(queries, rows, pairs.query, place)
+            yield _Measured(pairs, numbers[part], distance, rows, place)
 
-    def _inside(
-        self,
-        queries: torch.Tensor,
-        rows: torch.Tensor,
-        query: np.ndarray,
-        place: np.ndarray,
-        number: np.ndarray,
-        radius: float,
-    ) -> Iterator[InsidePairs]:
-        distance = None
-        if pair_squares is not None and queries.device.type == "cpu":
-            distance = np.empty(len(query))
-            pair_squares(queries.detach().double().numpy(), rows.numpy(), query, place, distance)
-            distance = np.sqrt(distance)
-            inside = distance <= radius
-            query, place, number = query[inside], place[inside], number[inside]
-            distance = torch.from_numpy(distance[inside])
-        rows = rows.to(queries.device)
-        pairs = torch.from_numpy(np.stack([query, place, number])).to(queries.device)
-        at_once = max(1, _BYTES // (4 * self._reader.columns))
-        for start in range(0, len(query), at_once):
-            some = pairs[:, start : start + at_once]
-            if distance is not None:
-                yield InsidePairs(some[0], some[2], rows[some[1]], distance[start : start + at_once])
-                continue
-            inside, exact = exact_pairs(queries, rows, some[0], some[1], radius)
-            if len(inside):
-                some = some[:, inside]
-                yield InsidePairs(some[0], some[2], rows[some[1]], exact)
+    def _inside(self, measured: _Measured, chosen: np.ndarray) -> Iterator[InsidePairs]:
+        """Some of the measured pairs, a bounded number at once."""
+        device = measured.rows.device
+        for start in range(0, len(chosen), self._at_once):
+            some = chosen[start : start + self._at_once]
+            query, number, row, distance = (
+                torch.from_numpy(each[some]).to(device)
+                for each in (measured.pairs.query, measured.numbers, measured.row, measured.distance)
+            )
+            yield InsidePairs(query, number, measured.rows[row], distance)
 
 
 def _gathered(chunks: Iterable[Candidates]) -> Iterator[Candidates]:
@@ -103,8 +115,8 @@ def _gathered(chunks: Iterable[Candidates]) -> Iterator[Candidates]:
     waiting: list[Candidates] = []
     for chunk in chunks:
         waiting.append(chunk)
-        if sum(len(each.row) for each in waiting) >= _PENDING:
-            yield Candidates(*map(np.concatenate, zip(*waiting, strict=True)))
+        if sum(len(each.place) for each in waiting) >= _PENDING:
+            yield joined(waiting)
             waiting = []
     if waiting:
-        yield Candidates(*map(np.concatenate, zip(*waiting, strict=True)))
+        yield joined(waiting)

@@ -22,6 +22,7 @@ from cause_page import (
 )
 from consistency_page import changes_page, findings_page, no_table, repair_labels, state_page
 from failure_session import Diagnosis, NothingLeftError, Session
+from table_review import Review
 
 from hub_models.errors import HubModelsError
 from hub_models.failure.records import InvalidTableError
@@ -50,7 +51,8 @@ EXPLANATION = """\
   often the same failures would still occur.
 - **Look at next.** What you expect to learn about all root causes by one look, in bits.
 - **Contradictions.** Experts give each number by itself. Where an effect is stated rarer than its causes make it, no
-  network can hold the table; the second tab shows where, and the closest numbers that fit.
+  network can hold the table; the second tab shows where, and the closest numbers that fit. Reject one, and the
+  others are found anew around it.
 
 Method: FMEA-based Bayesian networks in the spirit of Kirchhof et al. (2020), with leaky noisy-OR relations. The battery
 table is a plausible teaching set, not data of any factory.
@@ -116,34 +118,35 @@ def build(shipped: Session) -> gr.Blocks:
         if review is None:
             hidden = gr.update(visible=False)
             return {findings: no_table(), accepted: hidden, state: "", changes: "", download: hidden}
-        every = review.everything
+        return {findings: findings_page(review), **repairs(review)}
+
+    def repairs(review: Review) -> Shown:
+        ticked = [each.what for each in review.repairs]
+        labels = repair_labels(review)
         return {
-            findings: findings_page(review),
-            accepted: gr.update(choices=repair_labels(review), value=every, visible=bool(every)),
-            state: state_page(review, every, review.consistency_with(every)),
-            changes: changes_page(review, every),
-            download: gr.update(visible=True),
+            accepted: gr.update(choices=labels, value=ticked, visible=bool(labels)),
+            state: state_page(review),
+            changes: changes_page(review),
+            download: gr.update(visible=not review.problem),
         }
 
-    def decide(session: Session | None, numbers: list[int], here: list[str], not_here: list[str]) -> Shown:
-        """Some repairs were accepted or rejected: where no contradiction is left, the network is built anew."""
+    def decide(session: Session | None, ticked: list[str], here: list[str], not_here: list[str]) -> Shown:
+        """Some repairs were accepted or rejected: the rest is mended around them, and the network built anew."""
         current = session or shipped
         review = current.review
         assert review is not None  # the switches are only shown with a table
-        consistency = review.consistency_with(numbers)
-        told = {state: state_page(review, numbers, consistency), changes: changes_page(review, numbers)}
-        if not consistency.consistent:
-            return told
-        current = current.with_accepted(numbers)
-        return {**told, own: current, **observe(current, here, not_here)}
+        offered = review.kept.union(each.what for each in review.repairs)
+        current = current.keeping(offered.difference(ticked))
+        assert current.review is not None
+        return {own: current, **repairs(current.review), **observe(current, here, not_here)}
 
-    def write(session: Session | None, numbers: list[int]) -> Iterator[Any]:
+    def write(session: Session | None) -> Iterator[Any]:
         """The repaired table; gradio keeps a copy of its own, so this one goes at once."""
         review = (session or shipped).review
         assert review is not None
         with tempfile.TemporaryDirectory() as folder:
             try:
-                written = str(review.write(numbers, Path(folder)))
+                written = str(review.write(Path(folder)))
                 yield gr.update(value=written, visible=True)
             except HubModelsError as error:
                 raise gr.Error(str(error)) from None
@@ -187,26 +190,23 @@ def build(shipped: Session) -> gr.Blocks:
                 paths = gr.HTML(elem_id="paths", **html)
             with gr.Tab("Consistency"):
                 review = shipped.review
-                every = review.everything if review else []
                 findings = gr.HTML(
                     findings_page(review) if review else no_table(), elem_id="findings", **html
                 )
+                labels = repair_labels(review) if review else []
                 accepted = gr.CheckboxGroup(
-                    repair_labels(review) if review else [],
-                    value=every,
-                    label="Accepted repairs",
-                    info="Each mends one contradiction. Take the tick away to reject it.",
-                    visible=bool(every),
-                    elem_classes="switches",
+                    labels,
+                    value=[name for _, name in labels],
+                    label="Repairs",
+                    info="The closest numbers that fit together, and what they are for. Take the tick away to keep "
+                    "a number as it was: others are then mended in its place.",
+                    visible=bool(labels),
+                    elem_classes=["switches", "many"],
                 )
-                state = gr.HTML(
-                    state_page(review, every, review.consistency_with(every)) if review else "",
-                    elem_id="state",
-                    **html,
-                )
+                state = gr.HTML(state_page(review) if review else "", elem_id="state", **html)
                 download = gr.Button("Make the repaired table", visible=review is not None)
                 workbook = gr.File(label="Repaired table", visible=False, interactive=False)
-                changes = gr.HTML(changes_page(review, every) if review else "", elem_id="changes", **html)
+                changes = gr.HTML(changes_page(review) if review else "", elem_id="changes", **html)
             with gr.Tab("Table"):
                 file = gr.File(
                     label="FMEA table",
@@ -249,11 +249,11 @@ def build(shipped: Session) -> gr.Blocks:
         accepted.input(
             decide,
             [own, accepted, present, absent],
-            [own, state, changes, *told],
+            [own, accepted, state, changes, download, *told],
             trigger_mode="always_last",
             **quiet,
         )
-        download.click(write, [own, accepted], workbook, api_visibility="private")
+        download.click(write, own, workbook, api_visibility="private")
     return page
 
 

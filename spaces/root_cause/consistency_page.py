@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
 from html import escape
+from itertools import groupby
 
-from table_review import Mending, Review
+from table_review import NumberRepair, Review
 
-from hub_models.failure.consistency import Consistency, Finding
-from hub_models.failure.ratings import logit
+from hub_models.failure.consistency import Finding
+from hub_models.failure.experts import pooled
 from hub_models.failure.repair_report import Change
 
-SHOWN_CHANGES, SHOWN_WARNINGS = 15, 20
+SHOWN_WARNINGS = 20
 
 
 def no_table() -> str:
@@ -42,47 +42,45 @@ def findings_page(review: Review) -> str:
     )
 
 
-def state_page(review: Review, accepted: Collection[int], consistency: Consistency) -> str:
-    """What is left to mend with the accepted repairs."""
-    if not review.mendings:
+def state_page(review: Review) -> str:
+    """Whether everything is mended, around the numbers whose repair was rejected."""
+    if review.consistency.consistent:
         return ""
-    left = [finding.failure for finding in consistency.findings if not finding.undecided]
-    counted = (
-        f"{len(accepted)} of {len(review.mendings)} repairs accepted, {len(review.changes(accepted)):,} numbers "
-        "changed."
-    )
-    if not left:
+    kept = f" {_counted(len(review.kept), 'number')} kept as the experts gave them." if review.kept else ""
+    if review.problem:
         return (
-            f"<section class='verdict calm'><h3>No contradiction is left</h3><p>{counted} Root causes are computed "
-            "from this table.</p></section>"
+            f"<section class='verdict alarm'><h3>Not all contradictions can be mended</h3><p>{escape(review.problem)}."
+            f"{kept} Root causes stay with the last table that had none.</p></section>"
         )
-    shown = ", ".join(f"<b>{escape(name)}</b>" for name in left[:5]) + (
-        " and others" if len(left) > 5 else ""
-    )
+    changed = _counted(len(review.repairs), "number")
     return (
-        f"<section class='verdict alarm'><h3>{len(left)} contradiction{'s' * (len(left) != 1)} left</h3><p>{counted} "
-        f"Still contradicted: {shown}. Root causes stay with the last table that had none.</p></section>"
+        f"<section class='verdict calm'><h3>No contradiction is left</h3><p>{changed} changed.{kept} Root causes are "
+        "computed from this table.</p></section>"
     )
 
 
-def changes_page(review: Review, accepted: Collection[int]) -> str:
-    """Each repair with its numbers: old, new, who said it, where."""
-    blocks = "".join(
-        _mending(number, mending, number in accepted) for number, mending in enumerate(review.mendings)
-    )
-    return f"<section class='changes'><h3>The numbers of each repair</h3>{blocks}</section>" if blocks else ""
-
-
-def repair_labels(review: Review) -> list[tuple[str, int]]:
-    """(words, number) of each repair."""
-    return [
-        (
-            f"{number + 1}. {mending.reason or 'Further numbers'} "
-            f"({len(mending.changes)} number{'s' * (len(mending.changes) != 1)})",
-            number,
+def changes_page(review: Review) -> str:
+    """Contradiction by contradiction, each number that moves: old, new, who said it, where."""
+    if not review.repairs:
+        return ""
+    blocks = []
+    for number, (reason, repairs) in enumerate(groupby(review.repairs, key=lambda each: each.reason), 1):
+        rows = "".join(_change(change) for each in repairs for change in each.changes)
+        blocks.append(
+            f"<details><summary>{number}. {escape(reason or 'Further numbers')}</summary><div class='wide'><table>"
+            "<thead><tr><th scope='col'>number</th><th scope='col'>expert</th><th scope='col'>old</th>"
+            f"<th scope='col'>new</th><th scope='col'>where</th></tr></thead><tbody>{rows}</tbody></table></div>"
+            "</details>"
         )
-        for number, mending in enumerate(review.mendings)
-    ]
+    return f"<section class='changes'><h3>Why, and who said what</h3>{''.join(blocks)}</section>"
+
+
+def repair_labels(review: Review) -> list[tuple[str, str]]:
+    """(words, number) of each repair, and of those that were rejected."""
+    labels = []
+    for number, (_, repairs) in enumerate(groupby(review.repairs, key=lambda each: each.reason), 1):
+        labels += [(f"{number}. {_moved(each)}", each.what) for each in repairs]
+    return labels + [(f"kept: {what}", what) for what in sorted(review.kept)]
 
 
 def _finding(finding: Finding) -> str:
@@ -105,22 +103,16 @@ def _finding(finding: Finding) -> str:
     return f"<li class='{state}'><b>{escape(what)}</b>: {text}{times} ({escape(finding.method)}).{alone}{where}</li>"
 
 
-def _mending(number: int, mending: Mending, accepted: bool) -> str:
-    ordered = sorted(mending.changes, key=lambda change: -_moved(change))
-    rows = "".join(map(_change, ordered[:SHOWN_CHANGES]))
-    rest = len(ordered) - SHOWN_CHANGES
-    more = f"<p class='detail'>and {rest:,} smaller changes; all are in the file</p>" if rest > 0 else ""
-    state = "accepted" if accepted else "rejected"
-    return (
-        f"<details class='{state}'><summary>{number + 1}. {escape(mending.reason or 'Further numbers')} "
-        f"<em>{state}</em></summary><div class='wide'><table><thead><tr><th scope='col'>number</th>"
-        "<th scope='col'>expert</th><th scope='col'>old</th><th scope='col'>new</th><th scope='col'>where</th></tr>"
-        f"</thead><tbody>{rows}</tbody></table></div>{more}</details>"
+def _moved(repair: NumberRepair) -> str:
+    """The number, and what its experts together say before and after."""
+    old, new = (
+        pooled([getattr(each, side) for each in repair.changes]) for side in ("opinion", "new_opinion")
     )
+    return f"{repair.what}: {old:.2g} → {new:.2g}"
 
 
-def _moved(change: Change) -> float:
-    return abs(logit(change.new) - logit(change.old))
+def _counted(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'s are' if count != 1 else ' is'}"
 
 
 def _change(change: Change) -> str:

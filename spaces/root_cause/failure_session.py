@@ -80,7 +80,8 @@ class Session:
         """A saved `FailureNetworkModel`, or an FMEA table with all its contradictions mended.
 
         Raises:
-            FailureTableError: the table cannot be read, or (`InvalidTableError`, with the list) not be used.
+            FailureTableError: the table cannot be read, or (`InvalidTableError`, with the list) not be used, or
+                its contradictions cannot be mended.
             FailureNetworkError: there is no valid network in the folder.
         """
         path = Path(path)
@@ -95,18 +96,21 @@ class Session:
                 "`hub-models failure build` and `query` on your own machine"
             )
         review = Review.of(path, table, reading.problems)
-        network = build_network(review.repaired(review.everything))
+        if review.problem:
+            raise FailureTableError(f"{path.name}: {review.problem}")
+        network = build_network(review.repaired)
         return cls(path.name, network, table.stages or stage_order(network), review)
 
-    def with_accepted(self, accepted: Collection[int]) -> Session:
-        """Rebuilt from the table with the accepted mendings only.
+    def keeping(self, kept: Collection[str]) -> Session:
+        """With these numbers as the experts gave them, and others in their place mended.
 
-        Raises:
-            FailureTableError: contradictions are left, no network can be built.
+        Where that cannot be, the network stays as it is, and the review says why.
         """
         if self.review is None:
             return self
-        return replace(self, network=build_network(self.review.repaired(accepted)))
+        review = self.review.keeping(kept)
+        network = self.network if review.problem else build_network(review.repaired)
+        return replace(self, network=network, review=review)
 
     def choices(self) -> list[tuple[str, str]]:
         """(label, name) of every failure, from the end of the process, where failures are noticed, to its start."""

@@ -1,4 +1,4 @@
-"""An FMEA table under review: its contradictions, what would mend each, and what was accepted of that."""
+"""An FMEA table under review: its contradictions, what would mend them, and the numbers that a person stands by."""
 
 from __future__ import annotations
 
@@ -16,9 +16,16 @@ from hub_models.failure.write_back import write_back
 
 
 @dataclass(frozen=True)
-class Mending:
-    """All changes that mend one contradiction, and the contradiction in words."""
+class NumberRepair:
+    """One number that moves, whoever stated it: a failure's occurrence, or a relation's trigger.
 
+    Attributes:
+        what: the failure, or "cause -> effect".
+        reason: the contradiction that it helps to mend, in words.
+        changes: of every expert.
+    """
+
+    what: str
     reason: str
     changes: tuple[Change, ...]
 
@@ -32,46 +39,50 @@ class Review:
         table: what it says.
         warnings: what a person should look at.
         consistency: its contradictions.
-        mendings: what would mend them.
+        kept: numbers whose repair was rejected.
+        repairs: of the other numbers, grouped by contradiction; they mend everything unless ``problem``.
+        problem: why it cannot be mended around the kept numbers, "" if it can.
     """
 
     source: Path
     table: FailureTable
     warnings: tuple[Problem, ...]
     consistency: Consistency
-    mendings: tuple[Mending, ...]
+    kept: frozenset[str]
+    repairs: tuple[NumberRepair, ...]
+    problem: str
 
     @classmethod
-    def of(cls, source: Path, table: FailureTable, warnings: tuple[Problem, ...]) -> Review:
-        """Look for contradictions, and for the closest numbers without.
+    def of(
+        cls,
+        source: Path,
+        table: FailureTable,
+        warnings: tuple[Problem, ...],
+        kept: Collection[str] = (),
+    ) -> Review:
+        """Look for contradictions, and for the closest numbers without them, around those that are kept."""
+        consistency, names = check_consistency(table), frozenset(kept)
+        try:
+            changes, problem = changes_of(repair(table, keep=names)), ""
+        except FailureTableError as error:
+            changes, problem = [], str(error)
+        return cls(source, table, warnings, consistency, names, _grouped(changes), problem)
 
-        Raises:
-            FailureTableError: they cannot be mended.
-        """
-        by_reason: dict[str, list[Change]] = {}
-        for change in changes_of(repair(table)):
-            by_reason.setdefault(change.reason, []).append(change)
-        mendings = tuple(Mending(reason, tuple(changes)) for reason, changes in by_reason.items())
-        return cls(source, table, warnings, check_consistency(table), mendings)
+    def keeping(self, kept: Collection[str]) -> Review:
+        """The same table with other repairs rejected; those that are left are found anew."""
+        return self.of(self.source, self.table, self.warnings, kept)
 
     @property
-    def everything(self) -> list[int]:
-        """All mendings, by their numbers."""
-        return list(range(len(self.mendings)))
+    def changes(self) -> list[Change]:
+        """Of all experts."""
+        return [change for each in self.repairs for change in each.changes]
 
-    def changes(self, accepted: Collection[int]) -> list[Change]:
-        """Those of the accepted mendings, by their numbers."""
-        return [change for number in sorted(accepted) for change in self.mendings[number].changes]
+    @property
+    def repaired(self) -> FailureTable:
+        """The table with all repairs that were not rejected."""
+        return accept(self.table, self.changes)
 
-    def repaired(self, accepted: Collection[int]) -> FailureTable:
-        """The table with the accepted mendings; others may leave contradictions."""
-        return accept(self.table, self.changes(accepted))
-
-    def consistency_with(self, accepted: Collection[int]) -> Consistency:
-        """The contradictions that are left with the accepted mendings."""
-        return check_consistency(self.repaired(accepted))
-
-    def write(self, accepted: Collection[int], folder: Path) -> Path:
+    def write(self, folder: Path) -> Path:
         """The repaired table as a workbook in ``folder``: a marked copy of the one that was read, if it was one.
 
         Raises:
@@ -79,9 +90,19 @@ class Review:
         """
         target = folder / f"{self.source.stem}-repaired.xlsx"
         if self.source.suffix.lower() != ".xlsx":
-            write_table(self.repaired(accepted), target)
+            write_table(self.repaired, target)
         elif self.source.is_file():
-            write_back(self.source, self.changes(accepted), target)
+            write_back(self.source, self.changes, target)
         else:
             raise FailureTableError(f"{self.source.name} was deleted from this server; upload it again")
         return target
+
+
+def _grouped(changes: list[Change]) -> tuple[NumberRepair, ...]:
+    """By number, those of one contradiction next to each other, in the order in which they first appear."""
+    numbers: dict[str, list[Change]] = {}
+    for change in changes:
+        numbers.setdefault(change.what, []).append(change)
+    repairs = [NumberRepair(what, found[0].reason, tuple(found)) for what, found in numbers.items()]
+    order = {reason: number for number, reason in enumerate(dict.fromkeys(each.reason for each in repairs))}
+    return tuple(sorted(repairs, key=lambda each: order[each.reason]))

@@ -9,13 +9,16 @@ from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image
-from studio import Comparison, Outcome
+from twice import Comparison, Outcome
 
 
-def welcome() -> str:
+SMALL = 64  # pixels of a side; smaller images are shown with their pixels
+
+
+def welcome(what: str = "a digit") -> str:
     """Before the first question."""
     return (
-        '<section class="welcome"><h2>Generate a digit twice from the same noise</h2>'
+        f'<section class="welcome"><h2>Generate {what} twice from the same noise</h2>'
         "<p>Once as the model does it, and once with a shield around the images you protect. "
         "Choose what to protect, then press <b>Generate</b>.</p></section>"
     )
@@ -44,7 +47,7 @@ def comparison_page(comparison: Comparison) -> str:
     )
     return (
         f'<section class="verdict {"copy" if inside else "clear"}"><h2>{headline}</h2>'
-        f"<p>Digit {html.escape(comparison.label)}, seed {comparison.seed}; {comparison.protected:,} protected "
+        f"<p>{html.escape(comparison.asked).capitalize()}, seed {comparison.seed}; {comparison.protected:,} protected "
         f"{'image' if comparison.protected == 1 else 'images'}, radius {comparison.radius:.1f}.</p>"
         f'<div class="pair">{_side("Plain", comparison.plain, comparison.radius)}'
         f"{_side('Shielded', comparison.shielded, comparison.radius)}</div></section>"
@@ -84,7 +87,8 @@ def _grid(title: str, images: Sequence[np.ndarray], name: str) -> str:
     distances = np.sqrt(np.square(pixels[:, None] - pixels[None]).sum(-1))
     np.fill_diagonal(distances, np.inf)
     figures = "".join(
-        f'<img src="{_data(image)}" alt="{title}, image {i + 1}">' for i, image in enumerate(images)
+        f'<img {_look(image)} src="{_data(image)}" alt="{title}, image {i + 1}">'
+        for i, image in enumerate(images)
     )
     return (
         f'<div class="side {name}"><h3>{title}</h3><div class="grid">{figures}</div>'
@@ -96,9 +100,13 @@ def _grid(title: str, images: Sequence[np.ndarray], name: str) -> str:
 
 def _figure(image: np.ndarray, caption: str, alternative: str) -> str:
     return (
-        f'<figure><img src="{_data(image)}" alt="{html.escape(alternative)}">'
+        f'<figure><img {_look(image)} src="{_data(image)}" alt="{html.escape(alternative)}">'
         f"<figcaption>{html.escape(caption)}</figcaption></figure>"
     )
+
+
+def _look(image: np.ndarray) -> str:
+    return 'class="pixels"' if max(image.shape[:2]) <= SMALL else ""
 
 
 def _data(image: np.ndarray) -> str:

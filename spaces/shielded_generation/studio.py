@@ -1,21 +1,21 @@
-"""A small generator with and without a shield: what the page asks, and what it is told."""
+"""The small generators of digits with and without a shield: what the page asks, and what it is told."""
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image, ImageOps
+from twice import Comparison, Progress, Protection, compare, told
 
 from hub_models.generation.checkpoints import load_pipeline
 from hub_models.generation.digits import load_digits
 from hub_models.image_reading import read_image
-from hub_models.spell import attach_spell, detach_spell
+from hub_models.spell import attach_spell
 from hub_models.spell.spell_memory import MemoryReferences
 
 #: Name on the page -> checkpoint, and how many of the training digits it was trained on.
@@ -25,51 +25,7 @@ MODELS = {
 }
 STEPS = 20
 MAX_UPLOADS = 12
-Progress = Callable[[float, str], None]
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """One generated image and the protected image nearest to it.
-
-    Attributes:
-        image, nearest: shape (H, W), uint8.
-        nearest_name: of the protected image.
-        distance: between the two, in the model's sample space.
-    """
-
-    image: np.ndarray
-    nearest: np.ndarray
-    nearest_name: str
-    distance: float
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """The same noise with and without the shield.
-
-    Attributes:
-        protected: how many images the shield protects.
-        acted: on which steps the shield moved the image.
-        strongest: largest change of the network's output, as a share of its length.
-    """
-
-    label: str
-    seed: int
-    radius: float
-    protected: int
-    plain: Outcome
-    shielded: Outcome
-    acted: tuple[bool, ...]
-    strongest: float
-
-
-@dataclass(frozen=True)
-class Protection:
-    """What is protected: shape (N, 1, H, W), float32 in [-1, 1], and a name for each."""
-
-    samples: torch.Tensor
-    names: Sequence[str]
+SIDE, INK = 32, 20  # pixels of an image, and of the longer side of the digit in it
 
 
 class Studio:
@@ -85,10 +41,10 @@ class Studio:
         if digit is not None:
             chosen = [i for i in chosen if int(self.digits.labels[i]) == int(digit)]
         names = [f"training digit {i}" for i in chosen]
-        return Protection(self.digits.samples(torch.tensor(list(chosen))), names)
+        return _protection(self.digits.samples(torch.tensor(list(chosen))), names)
 
     def uploaded(self, paths: Sequence[str | Path]) -> Protection:
-        """Uploaded or drawn images as white on black, 32x32 pixels.
+        """Uploaded images as white on black, 32x32 pixels.
 
         Raises:
             ImageReadError: a file is no image that can be used.
@@ -97,7 +53,15 @@ class Studio:
         if len(paths) > MAX_UPLOADS:
             raise ValueError(f"{len(paths)} files; at most {MAX_UPLOADS} at once")
         samples = [as_sample(read_image(path)) for path in paths]
-        return Protection(torch.stack(samples), [Path(path).name for path in paths])
+        return _protection(torch.stack(samples), [Path(path).name for path in paths])
+
+    def drawn(self, image: Image.Image | None) -> Protection:
+        """A drawing, dark on white or on nothing, as white on black, as large and centred as digits are.
+
+        Raises:
+            ValueError: nothing is drawn.
+        """
+        return _protection(as_digit(image)[None], ["my drawing"])
 
     def compare(
         self,
@@ -114,41 +78,11 @@ class Studio:
             SpellError: the radius is out of its range.
         """
         pipe = self._pipe(model)
-        references = MemoryReferences(protection.samples)
-        attachment = attach_spell(pipe, references, radius)  # refuses a bad radius before any work
-        detach_spell(pipe)
 
-        def run(words: str, start: float) -> torch.Tensor:
-            def tell(_: Any, step: int, __: Any, tensors: dict[str, Any]) -> dict[str, Any]:
-                progress(start + 0.5 * (step + 1) / STEPS, words)
-                return tensors
+        def make(tell: Callable[..., Any]) -> np.ndarray:
+            return as_pixels(self._samples(pipe, [digit], [seed], tell)[0])
 
-            return self._samples(pipe, [digit], [seed], tell)
-
-        plain = run("without the shield", 0.0)
-        attachment = attach_spell(pipe, references, radius)
-        shielded = run("with the shield", 0.5)
-        record = attachment.record
-        index, distance = references.nearest(torch.cat([plain, shielded]).flatten(1))
-        plain_outcome, shielded_outcome = (
-            Outcome(
-                as_pixels(sample),
-                as_pixels(protection.samples[int(index[i])]),
-                protection.names[int(index[i])],
-                float(distance[i]),
-            )
-            for i, sample in enumerate((plain[0], shielded[0]))
-        )
-        return Comparison(
-            label=digit,
-            seed=seed,
-            radius=radius,
-            protected=len(protection.names),
-            plain=plain_outcome,
-            shielded=shielded_outcome,
-            acted=tuple(bool(step.balls[0] > 0) for step in record.steps),
-            strongest=float(record.strongest[0]),
-        )
+        return compare(pipe, make, protection, radius, STEPS, progress, asked=f"digit {digit}", seed=seed)
 
     def diversity(
         self, model: str, digit: str, seed: int, radius: float, count: int, progress: Progress
@@ -158,10 +92,7 @@ class Studio:
         seeds = [seed + i for i in range(count)]
 
         def run(words: str, start: float) -> list[np.ndarray]:
-            def tell(_: Any, step: int, __: Any, tensors: dict[str, Any]) -> dict[str, Any]:
-                progress(start + 0.5 * (step + 1) / STEPS, words)
-                return tensors
-
+            tell = told(progress, words, start, STEPS)
             return [as_pixels(sample) for sample in self._samples(pipe, [digit] * count, seeds, tell)]
 
         plain = run("as the model makes them", 0.0)
@@ -201,14 +132,37 @@ def _nearest_quantile(count: int, quantile: float = 0.05) -> float:
 
 def as_sample(image: Image.Image) -> torch.Tensor:
     """A picture as the model sees digits: shape (1, 32, 32), bright strokes on black, in [-1, 1]."""
-    grey = ImageOps.pad(image.convert("L"), (32, 32), Image.Resampling.LANCZOS, color=_edge(image))
+    grey = ImageOps.pad(image.convert("L"), (SIDE, SIDE), Image.Resampling.LANCZOS, color=_edge(image))
     pixels = torch.from_numpy(np.asarray(grey, dtype=np.float32)) / 127.5 - 1
     return (-pixels if pixels.mean() > 0 else pixels)[None]
+
+
+def as_digit(image: Image.Image | None) -> torch.Tensor:
+    """A drawing as the model sees digits, shape (1, 32, 32), in [-1, 1].
+
+    Raises:
+        ValueError: nothing is drawn.
+    """
+    sheet = Image.new("RGBA", (1, 1) if image is None else image.size, "white")
+    if image is not None:
+        sheet.alpha_composite(image.convert("RGBA"))
+    ink = ImageOps.invert(sheet.convert("L"))
+    box = ink.point(lambda level: 255 * (level > 32)).getbbox()
+    if box is None:
+        raise ValueError("draw a digit first, or choose the training digits")
+    digit = ImageOps.contain(ink.crop(box), (INK, INK), Image.Resampling.LANCZOS)
+    whole = Image.new("L", (SIDE, SIDE))
+    whole.paste(digit, ((SIDE - digit.width) // 2, (SIDE - digit.height) // 2))
+    return (torch.from_numpy(np.asarray(whole, dtype=np.float32)) / 127.5 - 1)[None]
 
 
 def as_pixels(sample: torch.Tensor) -> np.ndarray:
     """A sample (1, H, W) as a grey picture (H, W), uint8."""
     return ((sample[0].clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).cpu().numpy()
+
+
+def _protection(samples: torch.Tensor, names: Sequence[str]) -> Protection:
+    return Protection(samples, names, lambda number: as_pixels(samples[number]))
 
 
 def _edge(image: Image.Image) -> int:

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from hub_models.paths import data_dir
-from hub_models.publishing.readme import conflict_table, cost_table
+from hub_models.publishing.tables_uncertainty import conflict_table, cost_table
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 

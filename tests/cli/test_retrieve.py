@@ -14,15 +14,18 @@ from typing import Any, get_args
 
 import numpy as np
 import pytest
+import torch
 
 from hub_models import zoo
 from hub_models.cli import main
 from hub_models.cli.retrieve import Kind
+from hub_models.credible_cap import cap_share, cosine_quantile
 from hub_models.image_sources import FolderSource
 from hub_models.prediction import predict
 from hub_models.retrieval.index import IndexKind
 
 from ..generated_images import write_images
+from ..tiny_embedding import tiny_embedding_checkpoint
 
 pytestmark = pytest.mark.filterwarnings("ignore::hub_models.prediction.OutsideReferenceWarning")
 
@@ -247,3 +250,82 @@ def test_the_commands_import_torch_only_when_they_run():
     code = f"import sys, hub_models.cli; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.fixture(scope="module")
+def embedding(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_embedding_checkpoint(tmp_path_factory.mktemp("embedding"))
+
+
+@pytest.fixture(scope="module")
+def directions(embedding: Path, photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A gallery of `photos` by the probabilistic embedding."""
+    folder = tmp_path_factory.mktemp("directions")
+    assert invoke("index", embedding, "--images", photos, "--output", folder)["images"] == 9
+    return folder
+
+
+def test_a_probabilistic_embedding_predicts_concentrations(embedding, photos, calibrated):
+    for item in invoke("predict", embedding, photos)["images"]:
+        assert item["uncertainty"] == pytest.approx(1 / item["concentration"], rel=1e-5)
+        assert item["percentile"] is None
+    assert {item["concentration"] for item in invoke("predict", calibrated, photos)["images"]} == {None}
+
+
+def test_a_probabilistic_embedding_abstains_by_its_gallery(embedding, directions, photos):
+    answer = invoke("retrieve", embedding, "--gallery", directions, photos, "--abstain", 0.5)
+    assert answer["policy"]["yardstick"] == "gallery"
+    assert sum(item["abstained"] is not None for item in answer["queries"]) == 4
+
+
+def test_credible_sets_are_those_of_brute_force(embedding, directions, photos):
+    answer = invoke("retrieve", embedding, "--gallery", directions, photos, "--credible", 0.9)
+    assert answer["credible"] == 0.9
+    stream = predict(zoo.load(embedding), zoo.load_image_processor(embedding), FolderSource(photos))
+    seen = [item for item in stream if hasattr(item, "embedding")]
+    rows = np.stack([item.embedding for item in seen]).astype(np.float64)
+    assert len(answer["queries"]) == len(seen) == 9
+    for query, found in zip(seen, answer["queries"], strict=True):
+        edge = cosine_quantile(torch.tensor(query.concentration, dtype=torch.float64), 8, 0.9).item()
+        assert found["least_similarity"] == pytest.approx(edge, abs=1e-4)
+        assert found["share_of_sphere"] == pytest.approx(cap_share(torch.tensor(edge), 8).item(), rel=1e-2)
+        expected = {seen[row].name for row in np.flatnonzero(rows @ query.embedding >= edge)}
+        assert {item["name"] for item in found["set"]} == expected
+        assert found["set"][0]["similarity"] == pytest.approx(1, abs=1e-5)
+
+
+def test_credible_sets_for_a_person_show_the_first_and_count_the_rest(embedding, directions, photos):
+    query = photos / "stork" / "0000.png"
+    options = ["--gallery", directions, query, "-k", 2, "--credible", 0.999]
+    total = len(invoke("retrieve", embedding, *options)["queries"][0]["set"])
+    out, _ = run("retrieve", embedding, *options)
+    first, *lines = out.splitlines()
+    assert f"0000.png: {total} of 9 images in its 0.999 credible region (similarity from " in first
+    assert total > 2
+    assert len(lines) == 3
+    assert lines[-1] == f"    and {total - 2} more"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--credible", 95], "the credible level is 95.0"),
+        (["--credible", 0], "the credible level is 0.0"),
+        (["--credible", 0.9, "--abstain", 0.5], "withholds nothing"),
+        (["--credible", 0.9, "--per-class"], "withholds nothing"),
+    ],
+)
+def test_credible_refuses_bad_options(embedding, directions, photos, options, message):
+    _, err = run("retrieve", embedding, "--gallery", directions, photos / "stork", *options, status=2)
+    assert message in " ".join(err.replace("│", " ").split())
+
+
+def test_credible_needs_a_model_with_concentrations(calibrated, gallery, photos):
+    _, err = run("retrieve", calibrated, "--gallery", gallery, photos / "stork", "--credible", 0.9, status=2)
+    assert "gives no concentration, so its images have no credible regions" in err
+
+
+def test_predict_refuses_a_model_that_takes_no_images(photos):
+    _, err = run("predict", "battery-failure-network", photos, status=2)
+    assert err.startswith("error: ")
+    assert "Traceback" not in err

@@ -30,7 +30,11 @@ from hub_models.modeling_image_uncertainty import ImageUncertaintyModel
 from hub_models.publishing.export import export
 from hub_models.zoo import released_checkpoints
 
-RELEASED = [path for path in released_checkpoints() if "backbone" in read_recipe(path / "recipe.toml")]
+RELEASED = [
+    path
+    for path in released_checkpoints()
+    if read_recipe(path / "recipe.toml")["task"] == "image-uncertainty"
+]
 TOLERANCE = 1e-5
 
 #: The first lines of a process that knows transformers, but not this project.

@@ -19,6 +19,7 @@ from hub_models.publishing.export import export
 
 NAME = "battery-failure-network"
 STRANGER = """
+import importlib.util
 import sys
 sys.modules["hub_models"] = None
 import torch
@@ -34,6 +35,8 @@ with torch.no_grad():
 for name in output.keys():
     torch.testing.assert_close(output[name], golden[name], atol=1e-9, rtol=1e-9)
 answer = model.posterior(present=["Burr on cut edge"])
+if importlib.util.find_spec("networkx"):
+    assert type(model).from_networkx(model.to_networkx()).posterior(["Burr on cut edge"]).method == answer.method
 print(answer.ranked()[0].name)
 """
 

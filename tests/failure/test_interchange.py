@@ -8,19 +8,12 @@ import numpy as np
 import pytest
 
 from hub_models.errors import FailureNetworkError
-from hub_models.failure.bif import parse_bif, read_bif, write_bif
-from hub_models.failure.interchange import (
-    from_networkx,
-    from_pgmpy,
-    present_state,
-    to_networkx,
-    to_pgmpy,
-    to_pyagrum,
-)
-from hub_models.failure.probability_tables import BinaryTable, network_of, tables_of
 from hub_models.modeling_failure_network import FailureNetworkModel
 from hub_models.noisy_or import NoisyOr
+from hub_models.noisy_or_bif import parse_bif
 from hub_models.noisy_or_evidence import Evidence
+from hub_models.noisy_or_full_tables import BinaryTable, network_of, tables_of
+from hub_models.noisy_or_interchange import present_state
 from hub_models.noisy_or_posterior import infer
 
 NOTHING = np.zeros(0, dtype=np.int64)
@@ -83,27 +76,27 @@ def as_noisy_or(path: Path) -> NoisyOr:
 
 
 def test_bif_brings_back_names_stages_and_numbers(tmp_path: Path) -> None:
-    write_bif(model(), tmp_path / "network.bif")
-    assert_same(read_bif(tmp_path / "network.bif").network, model().network)
+    model().to_bif(tmp_path / "network.bif")
+    assert_same(FailureNetworkModel.from_bif(tmp_path / "network.bif").network, model().network)
 
 
 @needs_pgmpy
 def test_pgmpy_reads_our_bif(tmp_path: Path) -> None:
     from pgmpy.readwrite import BIFReader
 
-    write_bif(model(), tmp_path / "network.bif")
+    model().to_bif(tmp_path / "network.bif")
     network = BIFReader(str(tmp_path / "network.bif")).get_model()
     assert network.check_model()
     assert len(network.nodes) == 4
     assert len(network.edges) == 4
-    assert_same_triggers(from_pgmpy(network).network, model().network)
+    assert_same_triggers(FailureNetworkModel.from_pgmpy(network).network, model().network)
 
 
 @needs_pyagrum
 def test_pyagrum_reads_our_bif(tmp_path: Path) -> None:
     import pyagrum
 
-    write_bif(model(), tmp_path / "network.bif")
+    model().to_bif(tmp_path / "network.bif")
     network = pyagrum.loadBN(str(tmp_path / "network.bif"))
     assert network.sizeArcs() == 4
 
@@ -115,12 +108,12 @@ def assert_same_triggers(a: NoisyOr, b: NoisyOr) -> None:
 
 @needs_pgmpy
 def test_pgmpy_and_back_is_the_same_network() -> None:
-    network = to_pgmpy(model())
+    network = model().to_pgmpy()
     assert network.check_model()
     bare = FailureNetworkModel.from_network(
         NoisyOr(model().network.names, model().network.cause, model().network.effect, *numbers(model()))
     )
-    assert_same(from_pgmpy(network).network, bare.network)
+    assert_same(FailureNetworkModel.from_pgmpy(network).network, bare.network)
 
 
 def numbers(of: FailureNetworkModel) -> tuple[np.ndarray, np.ndarray]:
@@ -131,7 +124,7 @@ def numbers(of: FailureNetworkModel) -> tuple[np.ndarray, np.ndarray]:
 def test_pgmpy_computes_the_same_posterior() -> None:
     from pgmpy.inference import VariableElimination
 
-    engine = VariableElimination(to_pgmpy(model()))
+    engine = VariableElimination(model().to_pgmpy())
     answer = engine.query(["a b"], evidence={"e": "present"}, show_progress=False)
     expected = answer.get_value(**{"a b": "present"})
     assert model().posterior(["e"])["a b"].probability == pytest.approx(expected, abs=1e-12)
@@ -141,7 +134,7 @@ def test_pgmpy_computes_the_same_posterior() -> None:
 def test_pyagrum_computes_the_same_posterior() -> None:
     import pyagrum
 
-    engine = pyagrum.LazyPropagation(to_pyagrum(model()))
+    engine = pyagrum.LazyPropagation(model().to_pyagrum())
     engine.setEvidence({"e": 1})
     engine.makeInference()
     answer = model().posterior(["e"])
@@ -151,26 +144,26 @@ def test_pyagrum_computes_the_same_posterior() -> None:
 
 @needs_pyagrum
 def test_pyagrum_takes_as_many_causes_as_there_are() -> None:
-    assert to_pyagrum(wide(40)).sizeArcs() == 40
+    assert wide(40).to_pyagrum().sizeArcs() == 40
 
 
 def test_networkx_and_back_is_the_same_network() -> None:
-    assert_same(from_networkx(to_networkx(model())).network, model().network)
+    assert_same(FailureNetworkModel.from_networkx(model().to_networkx()).network, model().network)
 
 
 @pytest.mark.parametrize("lost", ["leak", "trigger"])
 def test_a_graph_without_numbers_is_refused(lost: str) -> None:
-    graph = to_networkx(model())
+    graph = model().to_networkx()
     data = graph.nodes["a b"] if lost == "leak" else graph.edges["a b", "e"]
     del data[lost]
     with pytest.raises(FailureNetworkError, match=f"'a b'.*no attribute {lost}"):
-        from_networkx(graph)
+        FailureNetworkModel.from_networkx(graph)
 
 
 def test_too_many_causes_for_tables_are_named(tmp_path: Path) -> None:
     assert len(tables_of(wide(15).network)) == 16
     with pytest.raises(FailureNetworkError, match=r"at most 15 causes .* 'effect \(16 causes\)'"):
-        write_bif(wide(16), tmp_path / "network.bif")
+        wide(16).to_bif(tmp_path / "network.bif")
     assert not (tmp_path / "network.bif").exists()
 
 
@@ -212,7 +205,7 @@ def test_real_files_are_read_as_pgmpy_reads_them(name: str, nodes: int, arcs: in
 @needs_pgmpy
 def test_a_real_network_that_is_no_noisy_or_is_refused_with_names(tmp_path: Path) -> None:
     with pytest.raises(FailureNetworkError, match=r"leaky noisy-OR|which state"):
-        read_bif(unpacked("andes", tmp_path))
+        FailureNetworkModel.from_bif(unpacked("andes", tmp_path))
 
 
 @needs_pgmpy
@@ -224,7 +217,7 @@ def test_on_real_structures_posteriors_are_those_of_pyagrum(name: str, tmp_path:
     network = as_noisy_or(unpacked(name, tmp_path))
     chosen = np.random.default_rng(0).choice(np.flatnonzero(~network.is_root), 4, replace=False)
     evidence = Evidence(np.sort(chosen[:2]), np.sort(chosen[2:]))
-    engine = pyagrum.LazyPropagation(to_pyagrum(FailureNetworkModel.from_network(network)))
+    engine = pyagrum.LazyPropagation(FailureNetworkModel.from_network(network).to_pyagrum())
     engine.setEvidence({network.names[i]: int(i in evidence.present) for i in chosen})
     engine.makeInference()
     expected = np.array([engine.posterior(n)[1] for n in network.names])
@@ -263,13 +256,13 @@ def test_a_broken_file_is_refused_by_name(text: str, message: str, tmp_path: Pat
     path = tmp_path / "broken.bif"
     path.write_text(text)
     with pytest.raises(FailureNetworkError, match=message) as caught:
-        read_bif(path)
+        FailureNetworkModel.from_bif(path)
     assert "broken.bif" in str(caught.value) or "a" in str(caught.value)
 
 
 def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
     (tmp_path / "binary.bif").write_bytes(bytes(range(256)))
     with pytest.raises(FailureNetworkError, match="cannot be read as text"):
-        read_bif(tmp_path / "binary.bif")
+        FailureNetworkModel.from_bif(tmp_path / "binary.bif")
     with pytest.raises(FailureNetworkError, match="cannot be read as text"):
-        read_bif(tmp_path / "missing.bif")
+        FailureNetworkModel.from_bif(tmp_path / "missing.bif")

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import json
+
 import pytest
 import torch
 from safetensors.torch import load_file
 
+from hub_models.checkpoint_folder import CHECKED_FILES, CHECKSUMS
 from hub_models.errors import CheckpointError
 from hub_models.generation.checkpoints import GOLDEN, WEIGHTS, load_pipeline, trained_steps
 from hub_models.generation.train_flow import train_flow
@@ -39,6 +42,28 @@ def test_loaded_network_gives_the_golden_output(write_recipe, tmp_path):
     with torch.no_grad():
         assert torch.allclose(pipe.unet(**golden).sample, expected, atol=1e-5)
     assert pipe.config.id2label["7"] == "7"
+
+
+def test_a_flipped_byte_is_named(write_recipe, tmp_path):
+    made = tmp_path / "made"
+    train_flow(write_recipe(steps=1), made, show_progress=False)
+    assert json.loads((made / CHECKSUMS).read_text())["trained_with"].keys() >= {"torch", "diffusers"}
+    for name in CHECKED_FILES:
+        whole = (made / name).read_bytes()
+        (made / name).write_bytes(whole[:-2] + bytes([whole[-2] ^ 1]) + whole[-1:])
+        with pytest.raises(CheckpointError, match=f"{name}: altered or damaged"):
+            load_pipeline(made)
+        (made / name).write_bytes(whole)
+    load_pipeline(made)
+
+
+def test_training_further_brings_the_checksums_along(write_recipe, tmp_path):
+    made = tmp_path / "made"
+    train_flow(write_recipe(steps=1), made, show_progress=False)
+    before = (made / CHECKSUMS).read_text()
+    train_flow(write_recipe(steps=2), made, show_progress=False)
+    assert (made / CHECKSUMS).read_text() != before
+    load_pipeline(made)
 
 
 def test_damaged_or_missing_checkpoint_is_named(write_recipe, tmp_path):

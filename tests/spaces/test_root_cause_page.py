@@ -195,7 +195,7 @@ def test_a_saved_network_is_opened_without_a_table(session: Session, tmp_path: P
     opened = Session.open(tmp_path / "saved")
     assert opened.review is None
     assert opened.stages == session.stages
-    assert opened.with_accepted([]) is opened
+    assert opened.keeping([]) is opened
     before, after = (each.diagnose(["drop"]).posterior for each in (session, opened))
     assert [r.probability for r in after] == [r.probability for r in before]
 
@@ -222,18 +222,51 @@ def test_a_contradiction_is_shown_mended_rejected_and_written(tmp_path: Path):
     assert review is not None
     assert "1 contradiction in table" in findings_page(review)
     assert "Already forced by: wear" in findings_page(review)
-    every = review.everything
-    assert len(repair_labels(review)) == len(every) >= 1
-    assert "No contradiction is left" in state_page(review, every, review.consistency_with(every))
-    assert "1 contradiction left" in state_page(review, [], review.consistency_with([]))
-    assert "accepted" in changes_page(review, every)
-    assert "accepted" not in changes_page(review, [])
-    with pytest.raises(FailureTableError, match="'burr'"):
-        session.with_accepted([])
-    again = read_table(review.write(every, tmp_path))
+    assert [name for _, name in repair_labels(review)] == [each.what for each in review.repairs]
+    assert "No contradiction is left" in state_page(review)
+    assert "burr is stated at" in changes_page(review)
+    again = read_table(review.write(tmp_path))
     assert again.failures[1].occurrence[0].probability == pytest.approx(
-        review.repaired(every).failures[1].occurrence[0].probability
+        review.repaired.failures[1].occurrence[0].probability
     )
+
+
+def test_a_rejected_repair_is_kept_and_others_give_way(tmp_path: Path):
+    session = Session.open(write_parts(tmp_path / "table"))
+    assert session.review is not None
+    assert "burr" in [each.what for each in session.review.repairs]
+    without = session.keeping(["burr"])
+    review = without.review
+    assert review is not None
+    assert ("kept: burr", "burr") in repair_labels(review)
+    assert "burr" not in [each.what for each in review.repairs]
+    assert "1 number is kept" in state_page(review)
+    assert review.repaired.failures[1].occurrence == review.table.failures[1].occurrence
+    moved = {each.what: abs(np.log(each.changes[0].new / each.changes[0].old)) for each in review.repairs}
+    for each in session.review.repairs:
+        if each.what != "burr":
+            assert moved[each.what] > abs(np.log(each.changes[0].new / each.changes[0].old))
+    before, after = (each.network.leak for each in (session, without))
+    assert not np.array_equal(before, after)
+    assert [each.what for each in without.keeping([]).review.repairs] == [
+        each.what for each in session.review.repairs
+    ]
+
+
+def test_where_too_much_is_kept_the_last_network_stays(tmp_path: Path):
+    session = Session.open(write_parts(tmp_path / "table"))
+    stuck = session.keeping(["burr", "wear", "wear -> burr"])
+    assert stuck.network is session.network
+    assert stuck.review is not None
+    assert "Not all contradictions can be mended" in state_page(stuck.review)
+    assert "&#x27;burr&#x27;" in state_page(stuck.review)
+    assert [label for label, _ in repair_labels(stuck.review)] == [
+        "kept: burr",
+        "kept: wear",
+        "kept: wear -> burr",
+    ]
+    assert changes_page(stuck.review) == ""
+    assert stuck.keeping(["burr"]).network is not session.network
 
 
 def test_a_workbook_comes_back_marked_and_a_deleted_one_is_asked_for(tmp_path: Path):
@@ -243,18 +276,18 @@ def test_a_workbook_comes_back_marked_and_a_deleted_one_is_asked_for(tmp_path: P
     assert review is not None
     folder = tmp_path / "out"
     folder.mkdir()
-    workbook = load_workbook(review.write(review.everything, folder))
+    workbook = load_workbook(review.write(folder))
     assert "Repair report" in workbook.sheetnames
     source.unlink()
     with pytest.raises(FailureTableError, match="upload it again"):
-        review.write(review.everything, folder)
+        review.write(folder)
 
 
 def test_a_consistent_table_needs_no_repair(tmp_path: Path):
     review = Session.open(write_parts(tmp_path / "table", burr=0.1)).review
     assert review is not None
     assert "contradicts another" in findings_page(review)
-    assert state_page(review, [], review.consistency_with([])) == changes_page(review, []) == ""
+    assert state_page(review) == changes_page(review) == ""
 
 
 def test_all_problems_of_a_table_are_listed_and_escaped(tmp_path: Path):

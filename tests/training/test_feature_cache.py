@@ -13,7 +13,8 @@ from PIL import Image
 from hub_models.errors import BackboneError, FeatureCacheError
 from hub_models.image_sources import FolderSource, read_source_image
 from hub_models.locking import only_process
-from hub_models.training.feature_cache import BLOCK_IMAGES, build_feature_cache
+from hub_models.training.feature_cache import build_feature_cache
+from hub_models.training.view_cache import BLOCK_IMAGES
 from hub_models.training.views import ViewMaker, Views
 
 from ..generated_images import draw_image, write_images

@@ -14,7 +14,8 @@ from transformers import CLIPImageProcessor
 from hub_models.configuration_image_uncertainty import ImageUncertaintyConfig
 from hub_models.image_sources import FolderSource
 from hub_models.modeling_image_uncertainty import ImageUncertaintyModel
-from hub_models.training.feature_cache import BLOCK_IMAGES, FeatureCache, build_feature_cache
+from hub_models.training.feature_cache import FeatureCache, build_feature_cache
+from hub_models.training.view_cache import BLOCK_IMAGES
 from hub_models.training.views import Views
 
 VIEWS = Views(crops=1, degraded=1, seed=3)

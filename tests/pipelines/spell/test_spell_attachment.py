@@ -361,3 +361,12 @@ def test_what_has_no_scheduler_is_named():
         attach_spell(torch.nn.Linear(1, 1), FAR, radius=1.0)
     with pytest.raises(UnsupportedSchedulerError, match="step_pred"):
         attach_spell(diffusers.ScoreSdeVeScheduler(), FAR, radius=1.0)
+
+
+def test_under_autocast_the_shield_holds_too(pipe: Any):
+    samples = generated(pipe)
+    attachment = attach_spell(pipe, samples, radius=2.0)
+    with torch.autocast("cpu", torch.bfloat16):
+        run(pipe)
+    assert (torch.cdist(attachment.result.flatten(1).double(), samples.flatten(1).double()) >= 2).all()
+    assert (attachment.record.active_steps > 0).any()

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from hub_models.spell import spell_memory
 from hub_models.spell.spell_errors import ReferencesError
@@ -27,9 +29,14 @@ def pairs_found(references: MemoryReferences, queries: torch.Tensor, radius: flo
     return found
 
 
-@pytest.fixture(params=[1 << 22, 64], ids=["one chunk", "many chunks"])
+@pytest.fixture(
+    params=[(1 << 22, 1 << 22), (64, 1 << 22), (64, 0)], ids=["one chunk", "many", "few coordinates"]
+)
 def _chunks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(spell_memory, "_ELEMENTS", request.param)
+    elements, many = request.param
+    monkeypatch.setattr(spell_memory, "_ELEMENTS", elements)
+    monkeypatch.setattr(spell_memory, "_MANY", many)
+    monkeypatch.setattr(spell_memory, "_FEW", 5)
 
 
 @pytest.mark.usefixtures("_chunks")
@@ -74,6 +81,41 @@ def test_a_low_matmul_precision_misses_nothing():
     finally:
         torch.set_float32_matmul_precision(before)
     assert set(found) == pairs_by_brute_force(queries, rows, 10.5)
+
+
+@pytest.mark.usefixtures("_chunks")
+def test_autocast_misses_nothing():
+    generator = torch.Generator().manual_seed(3)
+    queries, rows = torch.randn(4, 64, generator=generator), torch.randn(100, 64, generator=generator)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = pairs_found(MemoryReferences(rows.view(100, 4, 4, 4)), queries, 10.5)
+    assert set(found) == pairs_by_brute_force(queries, rows, 10.5)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.integers(0, 2**31), st.sampled_from([(3, 4, 4), (48,), (6, 8)]), st.floats(0.2, 3), st.floats(0, 50)
+)
+def test_few_coordinates_exclude_no_pair_inside(
+    seed: int, shape: tuple[int, ...], share: float, off_centre: float
+):
+    generator = torch.Generator().manual_seed(seed)
+    scales = torch.rand(48, generator=generator) ** 4  # some coordinates say most
+    rows = scales * torch.randn(60, 48, generator=generator) + off_centre
+    rows[7:9] = rows[3]
+    queries = torch.cat([rows[:2], rows[10:14] + 0.1 * torch.randn(4, 48, generator=generator)])
+    references = MemoryReferences(rows.view(60, *shape))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(spell_memory, "_MANY", 0)
+        patch.setattr(spell_memory, "_FEW", 8)
+        radius = share * references.typical_distance()
+        found = pairs_found(references, queries, radius)
+        index, distance = references.nearest(queries)
+    assert len(found) == len(set(found))
+    assert set(found) == pairs_by_brute_force(queries, rows, radius)
+    exact = (queries[:, None].double() - rows[None].double()).norm(dim=2)
+    assert torch.equal(distance, exact.amin(1))
+    assert torch.equal(index, exact.argmin(1))
 
 
 def test_half_precision_extremes():

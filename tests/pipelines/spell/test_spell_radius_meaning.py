@@ -50,6 +50,31 @@ def test_predicted_active_references_are_counted(tmp_path: Path) -> None:
         assert late == pytest.approx(inside.sum().item() / 64 - 1)
 
 
+def test_views_of_the_set_count_as_references_of_their_image(tmp_path: Path) -> None:
+    images = smooth_images(6)
+    references = ReferenceSet.build(images, folder=tmp_path, flip=True, crops=(0.1,))
+    caught = {copy.name: copy.caught for copy in describe_radius(references, 0.1).copies}  # of its own images
+    assert caught["flip"] == 1
+    assert caught["crop 10 %"] == 1
+    assert caught["crop 3 %"] == 0
+
+
+def test_a_tensor_of_references_has_the_meaning_of_a_set_of_them(tmp_path: Path) -> None:
+    images = smooth_images(8).half().float()
+    of_set = describe_radius(ReferenceSet.build(images, folder=tmp_path), 9.0)
+    of_tensor = describe_radius(images, 9.0, images)
+    assert of_tensor.active == of_set.active
+    assert of_tensor.copies == of_set.copies
+    with pytest.raises(ReferencesError, match="on a set"):
+        describe_radius(torch.randn(3, 16, 8), 1.0, images)
+
+
+def test_one_reference_has_no_typical_distance() -> None:
+    told = str(describe_radius(smooth_images(1), 2.0))
+    assert told.startswith("radius 2\n")
+    assert "was not measured" in told
+
+
 def test_what_has_no_meaning_is_refused(tmp_path: Path) -> None:
     references = ReferenceSet.build(latents=torch.randn(5, 3, 8, 8), folder=tmp_path)
     for radius in (0.0, -1.0, float("nan")):

@@ -7,10 +7,11 @@ import diffusers
 import pytest
 import torch
 
-from hub_models.spell import attach_spell, calibrate_radius
+from hub_models.spell import ReferenceSet, attach_spell, calibrate_radius
 from hub_models.spell.spell_encoding import vae_latents
 from hub_models.spell.spell_errors import ReferencesError, SpellError, SpellWarning
 from hub_models.spell.spell_radius import RadiusCalibration
+from hub_models.spell.spell_radius_meaning import EDITS
 from hub_models.spell.spell_report import encoded_again, report
 from hub_models.spell.spell_shield import as_saved
 
@@ -118,10 +119,27 @@ def test_calibration_gives_the_quantile_of_unshielded_samples(pixels: Any, tmp_p
     assert float((found.distances < found.radius).double().mean()) == pytest.approx(0.4)
     assert 0 < found.rho == found.radius / found.typical
     assert "rho" in str(found)
+    assert found.meaning.radius == found.radius
+    assert {copy.name for copy in found.meaning.copies} == set(EDITS), "measured on the references themselves"
     again = calibrate_radius(pixels, references, 0.5, samples=5, batch_size=2, num_inference_steps=2)
     assert again.radius == found.radius
     found.picture(tmp_path / "radius.png")
     assert (tmp_path / "radius.png").stat().st_size > 1000
+
+
+def test_calibration_of_a_latent_model_measures_copies_of_the_images_given(tmp_path: Path):
+    pipe = tiny.stable_diffusion()
+    pipe.set_progress_bar_config(disable=True)
+    images = [torch.rand(3, 16, 16) * 2 - 1 for _ in range(3)]
+    references = ReferenceSet.build(images, folder=tmp_path, vae=pipe.vae)
+    call = {"prompt": "a", "height": 16, "width": 16, "num_inference_steps": 1, "samples": 2}
+    wide = "reaches the median distance"  # random networks make no images
+    with pytest.warns(SpellWarning, match=wide):
+        without = calibrate_radius(pipe, references, 0.5, **call)
+    assert without.meaning.copies == ()
+    with pytest.warns(SpellWarning, match=wide):
+        found = calibrate_radius(pipe, references, 0.5, images=images, **call)
+    assert {copy.name for copy in found.meaning.copies} == set(EDITS)
 
 
 def test_calibration_warns_where_nothing_would_be_left(pixels: Any):

@@ -11,7 +11,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hub_models.spell import spell_reference_building, spell_references, spell_scan, spell_search
+from hub_models.spell import (
+    spell_reference_building,
+    spell_references,
+    spell_rerank,
+    spell_residuals,
+    spell_scan,
+    spell_search,
+)
 from hub_models.spell.spell_coordinates import fit_coordinates
 from hub_models.spell.spell_index import Index
 from hub_models.spell.spell_int8 import prepare, quantise
@@ -43,7 +50,7 @@ def indexed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Small sets take an index and several shards, chunks and reads too."""
     monkeypatch.setattr(spell_references, "SMALL_BYTES", 0)
     monkeypatch.setattr(spell_reference_building, "SHARD_BYTES", 64 * 2 * 400)
-    monkeypatch.setattr(spell_scan, "_TILES", 2)
+    monkeypatch.setattr(spell_scan, "TILES", 2)
     monkeypatch.setattr(spell_search, "_BYTES", 37 * 4 * 400)
     monkeypatch.setattr(spell_search, "_PENDING", 50)
 
@@ -53,7 +60,9 @@ def either(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> s
     if request.param == "torch":
         monkeypatch.setattr(spell_scan, "scan_tiles", None)
         monkeypatch.setattr(spell_scan, "refine_pairs", None)
-        monkeypatch.setattr(spell_search, "pair_squares", None)
+        monkeypatch.setattr(spell_rerank, "pair_squares", None)
+        monkeypatch.setattr(spell_rerank, "read_spans", None)
+        monkeypatch.setattr(spell_residuals, "head_squares", None)
     else:
         pytest.importorskip("numba")
     return str(request.param)
@@ -204,15 +213,19 @@ def test_bounds_hold_for_any_references_and_queries(
     queries = torch.randn(3, 400, generator=generator) * query_scale + offset
     coordinates = fit_coordinates(rows, SHAPE)
     index = Index(coordinates, 64)
-    index.put(0, quantise(rows, coordinates))
+    index.put(0, quantise(rows, coordinates), np.empty(0, np.int64))
     distance = (queries.double()[:, None] - rows.double()).norm(dim=2)
     radius = distance.quantile(0.3, dim=1)
     exact = {(int(q), int(r)) for q, r in (distance <= radius[:, None]).nonzero()}
     kept = list(scan(index, prepare(queries, coordinates), radius))
-    candidates = {(int(q), int(r)) for some in kept for q, r in zip(some.query, some.row, strict=True)}
+    candidates = {
+        (int(q), int(r)) for some in kept for q, r in zip(some.query, index.numbers[some.place], strict=True)
+    }
     assert exact <= candidates
     for some in kept:
-        assert (some.bound <= distance[some.query, some.row].numpy() * (1 + 1e-9) + 1e-12).all()
+        assert (
+            some.bound <= distance[some.query, index.numbers[some.place]].numpy() * (1 + 1e-9) + 1e-12
+        ).all()
 
 
 def test_coordinates_keep_lengths() -> None:

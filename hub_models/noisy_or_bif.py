@@ -1,7 +1,7 @@
 """The Bayesian Interchange Format (BIF, 1998), as pgmpy, pyAgrum, bnlearn and others read and write it.
 
 Names of failures are free text, identifiers of BIF are not: a variable is written as ``f12_words_of_the_name`` with
-the name and stage as properties, from which they are read back.
+the name and stage as properties, from which they are read back. Published code.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from pathlib import Path
 
 import numpy as np
 
-from ..atomic import write_text
-from ..errors import FailureNetworkError
-from ..modeling_failure_network import FailureNetworkModel
-from .interchange import ABSENT, PRESENT, present_state
-from .probability_tables import BinaryTable, network_of, tables_of
+from .atomic import write_text
+from .errors import FailureNetworkError
+from .noisy_or import NoisyOr
+from .noisy_or_full_tables import BinaryTable, network_of, tables_of
+from .noisy_or_interchange import ABSENT, PRESENT, present_state
 
 _COMMENT = re.compile(r"//[^\n]*|/\*.*?\*/", re.DOTALL)
 _BLOCK = re.compile(r"\b(network|variable|probability)\b([^{]*)\{", re.DOTALL)
@@ -29,13 +29,12 @@ _TABLE = re.compile(r"\b(table|default)\s+([^;]*);")
 _MOST_BYTES = 1 << 28
 
 
-def write_bif(model: FailureNetworkModel, path: str | Path) -> None:
+def write_bif(network: NoisyOr, path: str | Path) -> None:
     """Write a network with full tables, in one step.
 
     Raises:
         FailureNetworkError: names the failures with more than 15 causes.
     """
-    network = model.network
     tables = tables_of(network)
     word = {name: f"f{i}_{re.sub(r'[^A-Za-z0-9]+', '_', name)[:40]}" for i, name in enumerate(network.names)}
     parts = ["network failures {\n}\n"]
@@ -73,7 +72,7 @@ class _Variable:
     values: np.ndarray | None = None
 
 
-def read_bif(path: str | Path, present: Mapping[str, str] | None = None) -> FailureNetworkModel:
+def read_bif(path: str | Path, present: Mapping[str, str] | None = None) -> NoisyOr:
     """Read a network whose variables are binary and whose tables are leaky noisy-ORs.
 
     Args:
@@ -92,7 +91,7 @@ def read_bif(path: str | Path, present: Mapping[str, str] | None = None) -> Fail
             values = values if present_state(part.name, part.states, present) else np.flip(values, axis)
         tables.append(BinaryTable(variable.name, tuple(names[cause] for cause in variable.causes), values[1]))
     stages = {variable.name: variable.stage for variable in variables.values()}
-    return FailureNetworkModel.from_network(network_of(tables, stages if any(stages.values()) else None))
+    return network_of(tables, stages if any(stages.values()) else None)
 
 
 def parse_bif(path: str | Path) -> dict[str, _Variable]:

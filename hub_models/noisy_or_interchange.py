@@ -1,4 +1,4 @@
-"""Failure networks to and from pgmpy, pyAgrum and networkx. Each library is needed only for its own functions.
+"""Failure networks to and from pgmpy, pyAgrum and networkx, each needed only for its own functions. Published code.
 
 States are "absent" and "present", in this order. pgmpy knows only full tables, so it gets failures of up to 15 causes;
 pyAgrum gets the noisy-OR itself, with its `addNoisyORNet`, where a weight is the trigger alone (`addNoisyOR` would
@@ -15,10 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import FailureNetworkError, MissingExtraError
-from ..modeling_failure_network import FailureNetworkModel
-from ..noisy_or import NoisyOr
-from .probability_tables import BinaryTable, network_of, tables_of
+from .errors import FailureNetworkError, MissingExtraError
+from .noisy_or import NoisyOr
+from .noisy_or_full_tables import BinaryTable, network_of, tables_of
 
 ABSENT, PRESENT = "absent", "present"
 #: What the present state of a failure may be called in networks that others made.
@@ -27,18 +26,18 @@ PRESENT_WORDS = frozenset(
 )
 
 
-def to_pgmpy(model: FailureNetworkModel) -> Any:
+def to_pgmpy(network: NoisyOr) -> Any:
     """A pgmpy ``DiscreteBayesianNetwork`` with full tables.
 
     Raises:
         FailureNetworkError: names the failures with more than 15 causes.
         MissingExtraError: pgmpy is not installed.
     """
-    tables = tables_of(model.network)
+    tables = tables_of(network)
     factors, models = _needed("pgmpy.factors.discrete", "pgmpy"), _needed("pgmpy.models", "pgmpy")
-    network = models.DiscreteBayesianNetwork()
-    network.add_nodes_from([table.name for table in tables])
-    network.add_edges_from([(cause, table.name) for table in tables for cause in table.causes])
+    bayes = models.DiscreteBayesianNetwork()
+    bayes.add_nodes_from([table.name for table in tables])
+    bayes.add_edges_from([(cause, table.name) for table in tables for cause in table.causes])
     for table in tables:
         row = table.present.reshape(1, -1)
         names = [table.name, *table.causes]
@@ -50,12 +49,12 @@ def to_pgmpy(model: FailureNetworkModel) -> Any:
             evidence_card=[2] * len(table.causes) or None,
             state_names={name: [ABSENT, PRESENT] for name in names},
         )
-        network.add_cpds(cpd)
-    return network
+        bayes.add_cpds(cpd)
+    return bayes
 
 
-def from_pgmpy(network: Any, present: Mapping[str, str] | None = None) -> FailureNetworkModel:
-    """A model of a pgmpy network whose tables are leaky noisy-ORs.
+def from_pgmpy(bayes: Any, present: Mapping[str, str] | None = None) -> NoisyOr:
+    """The network of a pgmpy network whose tables are leaky noisy-ORs.
 
     Args:
         present: failure -> name of its present state, where that is not a word like "present", "true" or "yes".
@@ -65,14 +64,14 @@ def from_pgmpy(network: Any, present: Mapping[str, str] | None = None) -> Failur
             no noisy-OR.
     """
     tables = []
-    for cpd in network.get_cpds():
+    for cpd in bayes.get_cpds():
         names = list(cpd.variables)
         values = np.asarray(cpd.values, dtype=np.float64)
         for axis, name in enumerate(names):
             at = present_state(name, [str(state) for state in cpd.state_names[name]], present)
             values = values if at else np.flip(values, axis)
         tables.append(BinaryTable(str(names[0]), tuple(str(name) for name in names[1:]), values[1]))
-    return FailureNetworkModel.from_network(network_of(tables))
+    return network_of(tables)
 
 
 def present_state(name: str, states: list[str], present: Mapping[str, str] | None = None) -> int:
@@ -97,14 +96,13 @@ def present_state(name: str, states: list[str], present: Mapping[str, str] | Non
     return words.index(True)
 
 
-def to_pyagrum(model: FailureNetworkModel) -> Any:
+def to_pyagrum(network: NoisyOr) -> Any:
     """A pyAgrum ``BayesNet`` with noisy-OR nodes, whatever the number of causes.
 
     Raises:
         MissingExtraError: pyAgrum is not installed.
     """
     gum = _needed("pyagrum", "pyagrum")
-    network = model.network
     bayes = gum.BayesNet()
     for i in network.order.tolist():
         variable = gum.LabelizedVariable(network.names[i], network.names[i], [ABSENT, PRESENT])
@@ -118,12 +116,13 @@ def to_pyagrum(model: FailureNetworkModel) -> Any:
     return bayes
 
 
-def to_networkx(model: FailureNetworkModel) -> Any:
-    """A networkx ``DiGraph``: nodes carry ``leak`` and ``stage``, edges ``trigger``."""
-    import networkx
+def to_networkx(network: NoisyOr) -> Any:
+    """A networkx ``DiGraph``: nodes carry ``leak`` and ``stage``, edges ``trigger``.
 
-    network = model.network
-    graph = networkx.DiGraph()
+    Raises:
+        MissingExtraError: networkx is not installed.
+    """
+    graph = _needed("networkx", "networkx").DiGraph()
     for i, name in enumerate(network.names):
         graph.add_node(name, leak=float(network.leak[i]), stage=network.stage(i))
     for cause, effect, q in zip(network.cause, network.effect, network.trigger, strict=True):
@@ -131,8 +130,8 @@ def to_networkx(model: FailureNetworkModel) -> Any:
     return graph
 
 
-def from_networkx(graph: Any) -> FailureNetworkModel:
-    """A model of a directed graph with the attributes that `to_networkx` writes; ``stage`` may be missing.
+def from_networkx(graph: Any) -> NoisyOr:
+    """The network of a directed graph with the attributes that `to_networkx` writes; ``stage`` may be missing.
 
     Raises:
         FailureNetworkError: names the node or edge that lacks a number.
@@ -150,7 +149,7 @@ def from_networkx(graph: Any) -> FailureNetworkModel:
             raise FailureNetworkError(f"edge {cause!r} -> {effect!r} has no attribute trigger")
         edges.append((str(cause), str(effect), data["trigger"]))
     named = stages if any(stages.values()) else None
-    return FailureNetworkModel.from_network(NoisyOr.from_edges(edges, leak, named))
+    return NoisyOr.from_edges(edges, leak, named)
 
 
 def _needed(module: str, package: str) -> ModuleType:

@@ -1,4 +1,7 @@
-"""Full conditional tables, the common form of general Bayesian networks: out of a noisy-OR network, and back in."""
+"""Full conditional tables, the common form of general Bayesian networks: out of a noisy-OR network, and back in.
+
+Published code.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..errors import FailureNetworkError
-from ..noisy_or import NoisyOr
-from ..noisy_or_checks import listed
-from ..noisy_or_tables import noisy_or_table
+from .errors import FailureNetworkError
+from .noisy_or import NoisyOr
+from .noisy_or_checks import listed
+from .noisy_or_tables import noisy_or_table
 
 #: A table has 2^causes rows, so exports stop here.
 MOST_CAUSES = 15
