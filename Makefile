@@ -7,7 +7,7 @@ export HUB_MODELS_DATA ?= $(realpath ../shared/data)
 # What pytest runs besides the quick tests, e.g. `make test TESTS="slow or data or browser or not slow"`.
 TESTS ?= not slow and not data and not browser
 
-.PHONY: demo test lint types format docs evidence clean
+.PHONY: demo test lint types format dist docs evidence clean
 
 demo: $(VENV)/.demo
 	$(BIN)/hub-models demo --output out/demo
@@ -29,6 +29,11 @@ format: $(VENV)/.dev
 # The documentation as a site, out/site; a warning is an error.
 docs: $(VENV)/.dev
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
+# Wheel and sdist in dist/, checkpoints, pipelines and cards in them; a commit gives the same bytes each time.
+dist: $(VENV)/.dev
+	rm -rf build dist/*.whl dist/*.tar.gz
+	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) $(BIN)/python -m build --outdir dist .
 
 # Every figure in the cards and the README, from the images in HUB_MODELS_DATA (hours on two cores).
 evidence: $(VENV)/.dev

@@ -84,15 +84,25 @@ def download(
         raise NotOnHubError(f"{reference!r}: no name of a repository; write org/name or org/name@revision")
     repository, revision = parts
     endpoint = endpoint or default_endpoint()
-    where = {"repo_type": kind, "endpoint": endpoint, "token": token}
     with hub_errors(reference, endpoint):  # huggingface_hub itself is patient when it fetches
-        manifest = Path(hf_hub_download(repository, MANIFEST, revision=revision, **where))
+        manifest = Path(
+            hf_hub_download(
+                repository, MANIFEST, revision=revision, repo_type=kind, endpoint=endpoint, token=token
+            )
+        )
         folder, commit = manifest.parent, manifest.parent.name
         listed = read_manifest(folder)["files"]
         missing = [name for name in listed if not (folder / name).is_file()]
         if whole or missing:
             wanted = None if whole else [glob.escape(name) for name in missing]
-            snapshot_download(repository, revision=commit, allow_patterns=wanted, **where)
+            snapshot_download(
+                repository,
+                revision=commit,
+                allow_patterns=wanted,
+                repo_type=kind,
+                endpoint=endpoint,
+                token=token,
+            )
     return Snapshot(folder, repository, commit)
 
 

@@ -68,7 +68,7 @@ class VmfEncoderModel(PreTrainedModel):
             mean_direction=mean,
             concentration=log_kappa.exp(),
             uncertainty=(-log_kappa).exp(),
-            pooler_output=mean,
+            pooler_output=mean.clone(),  # no shared memory: safetensors would refuse to save the pair
         )
 
     @torch.no_grad()

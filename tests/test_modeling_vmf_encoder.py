@@ -24,7 +24,7 @@ def test_a_posterior_for_every_row(model: VmfEncoderModel, batch: int):
     assert output.concentration.shape == output.uncertainty.shape == (batch,)
     torch.testing.assert_close(output.mean_direction.norm(dim=-1), torch.ones(batch))
     torch.testing.assert_close(output.uncertainty * output.concentration, torch.ones(batch))
-    assert output.pooler_output is output.mean_direction
+    assert torch.equal(output.pooler_output, output.mean_direction)
 
 
 def test_the_two_networks_are_independent(model: VmfEncoderModel):

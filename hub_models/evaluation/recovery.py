@@ -47,13 +47,13 @@ def recovery(folder: Path, seeds: int, command: str) -> Iterator[list[Result]]:
 def recovery_results(trained: TrainedEncoder, recipe: VmfEncoderRecipe, command: str) -> list[Result]:
     """Every figure of one encoder, on inputs that no training saw."""
     run = Run(recipe.name, tensors_sha256(trained.model.state_dict())[:12], recipe.seed, command)
-    figures = recovery_figures(trained, recipe.seed)
+    figures = recovery_figures(trained, recipe.seed, INPUTS)
     return [run.result(TASK, metric, what, interval) for (metric, what), interval in figures.items()]
 
 
 @torch.no_grad()
 def recovery_figures(
-    trained: TrainedEncoder, seed: int, inputs: int = INPUTS
+    trained: TrainedEncoder, seed: int, inputs: int
 ) -> dict[tuple[str, str], Interval]:
     """(metric, what was recovered) -> figure; correlations only where the true concentrations differ.
 

@@ -28,6 +28,7 @@ class Suite:
 
 
 SUITES = {
+    "cifar10h": Suite("probabilistic-embedding", "cifar10h.cifar10h"),
     "recovery": Suite("vmf-encoder", "recovery.recovery"),
     "retrieval": Suite("probabilistic-embedding", "retrieval_suite.retrieval_suite"),
     "zero-shot": Suite("image-uncertainty", "zero_shot_seeds.zero_shot_seeds"),

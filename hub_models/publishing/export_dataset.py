@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from huggingface_hub import DatasetCard
@@ -52,7 +54,7 @@ def export_dataset(name: str, out: Path) -> Path:
         )
     source = SCRIPTS / name
     with replace_folder(out / name) as folder:
-        with tempfile.TemporaryDirectory() as scratch:
+        with tempfile.TemporaryDirectory() as scratch, _no_bars():
             build_dataset(name, source, Path(scratch, name))
             shutil.copytree(Path(scratch, name), folder, dirs_exist_ok=True)
         for path in source.glob("*.csv"):
@@ -62,3 +64,18 @@ def export_dataset(name: str, out: Path) -> Path:
         licence = DatasetCard.load(source / "README.md").data.license
         write_manifest(folder, about(name, "dataset", licence, [source]))
     return out / name
+
+
+@contextmanager
+def _no_bars() -> Iterator[None]:
+    """Hold back the progress bars of ``datasets``: a table is written in a moment."""
+    from datasets import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+
+    if are_progress_bars_disabled():
+        yield
+        return
+    disable_progress_bars()
+    try:
+        yield
+    finally:
+        enable_progress_bars()

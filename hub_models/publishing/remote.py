@@ -72,23 +72,24 @@ def look(place: Place) -> Remote | None:
     """
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
 
-    where = {"repo_type": place.kind}
     with hub_errors(place.repository, place.endpoint):
         try:
-            info = place.api.repo_info(place.repository, revision=place.revision, **where)
+            info = place.api.repo_info(place.repository, revision=place.revision, repo_type=place.kind)
         except GatedRepoError:
             raise
         except (RepositoryNotFoundError, RevisionNotFoundError):
             return None
-        files = frozenset(place.api.list_repo_files(place.repository, revision=info.sha, **where))
+        files = frozenset(
+            place.api.list_repo_files(place.repository, revision=info.sha, repo_type=place.kind)
+        )
         if MANIFEST not in files:
-            return Remote(info.sha, files, None, None)
+            return Remote(str(info.sha), files, None, None)
         with tempfile.TemporaryDirectory() as scratch:
             path = place.api.hf_hub_download(
-                place.repository, MANIFEST, revision=info.sha, local_dir=scratch, **where
+                place.repository, MANIFEST, revision=info.sha, local_dir=scratch, repo_type=place.kind
             )
             folder = Path(path).parent
-            return Remote(info.sha, files, read_manifest(folder), file_sha256(folder / MANIFEST))
+            return Remote(str(info.sha), files, read_manifest(folder), file_sha256(folder / MANIFEST))
 
 
 def require_ours(place: Place, remote: Remote, name: str) -> None:
@@ -120,10 +121,10 @@ def commit_folder(place: Place, folder: Path, deleted: frozenset[str], parent: s
     Raises:
         HubError: it did not work; nothing was changed, or the answer was lost: look again before a retry.
     """
-    from huggingface_hub import CommitOperationAdd, CommitOperationDelete
+    from huggingface_hub import CommitOperationAdd, CommitOperationCopy, CommitOperationDelete
 
     listed = [MANIFEST, *json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]]
-    operations = [
+    operations: list[CommitOperationAdd | CommitOperationCopy | CommitOperationDelete] = [
         *(CommitOperationAdd(name, folder / name) for name in listed),
         *(CommitOperationDelete(name) for name in sorted(deleted)),
     ]

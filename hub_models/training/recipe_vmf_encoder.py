@@ -40,8 +40,9 @@ class TrainingRecipe:
         variant: of MCInfoNCE.
         samples: S, draws of each posterior; ELK has a closed form and takes none.
         negatives: M, of each anchor.
-        direction_steps: of the first phase, which trains the mean direction alone.
-        concentration_steps: of the second, which trains the concentration alone.
+        direction_steps: of a phase that trains the mean direction alone.
+        concentration_steps: of the phase that follows it and trains the concentration alone.
+        rounds: how often these two phases take turns.
         joint: whether one phase of as many steps trains both instead.
     """
 
@@ -52,13 +53,14 @@ class TrainingRecipe:
     negatives: int = 1
     direction_steps: int = 4096
     concentration_steps: int = 4096
+    rounds: int = 1
     joint: bool = False
     learning_rate: float = 1e-4
 
     @property
     def steps(self) -> int:
         """In all."""
-        return self.direction_steps + self.concentration_steps
+        return self.rounds * (self.direction_steps + self.concentration_steps)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import dataclasses
 import hashlib
 import json
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -176,12 +177,18 @@ def _start(recipe: VmfEncoderRecipe) -> _Parts:
     return parts
 
 
-def _phases(recipe: VmfEncoderRecipe, parts: _Parts) -> tuple[_Phase, ...]:
-    half, end = recipe.training.direction_steps, recipe.training.steps
-    encoder, loss = parts.encoder, parts.loss
-    if recipe.training.joint:
-        return (_Phase(0, end, (encoder, loss)),)
-    return _Phase(0, half, (encoder.direction, loss)), _Phase(half, end, (encoder.log_concentration, loss))
+def _phases(recipe: VmfEncoderRecipe, parts: _Parts) -> Iterator[_Phase]:
+    training, encoder = recipe.training, parts.encoder
+    if training.joint:
+        yield _Phase(0, training.steps, (encoder, parts.loss))
+        return
+    start = 0
+    for _ in range(training.rounds):
+        turn = start + training.direction_steps
+        end = turn + training.concentration_steps
+        yield _Phase(start, turn, (encoder.direction, parts.loss))
+        yield _Phase(turn, end, (encoder.log_concentration, parts.loss))
+        start = end
 
 
 def _optimizer(parts: _Parts, phase: _Phase, recipe: VmfEncoderRecipe) -> torch.optim.Adam:

@@ -159,13 +159,17 @@ class VmfGenerator(nn.Module):
         return functional.softplus(self.log_concentration(inputs).squeeze(-1))
 
     def _smooth(self) -> None:
-        """Fit half of 1 - cosine of two means, a distance from 0 to 1, to the distance of their inputs."""
+        """Fit 1 - cosine of two means to the distance of their inputs.
+
+        On the circle the means then fill an arc. Where they close it, far ends of the inputs share a mean, and no
+        encoder that starts from an arc finds its way there.
+        """
         self.direction.requires_grad_(True)
         optimizer = torch.optim.Adam(self.direction.parameters(), lr=_SMOOTHING_RATE)
         for _ in range(self.recipe.smoothing_steps):
             inputs = self.inputs(_SMOOTHING_BATCH)
             mean = functional.normalize(self.direction(inputs), dim=-1)
-            loss = (torch.cdist(inputs, inputs) - (1 - mean @ mean.T) / 2).square().mean()
+            loss = (torch.cdist(inputs, inputs) - (1 - mean @ mean.T)).square().mean()
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from html import escape
 
-from safe_search import Look
+from safe_search import CredibleAnswer, Look
 
 from hub_models.prediction import Prediction
 from hub_models.retrieval import Neighbour, Neighbours
@@ -31,9 +31,9 @@ def welcome(gallery: str) -> str:
     )
 
 
-def refusal(reason: str) -> str:
-    """A photo that cannot be used, and why."""
-    return _box("refusal", f"<h2>This file cannot be used</h2><p role='alert'>{escape(reason)}</p>")
+def refusal(reason: str, what: str = "This file cannot be used") -> str:
+    """Why there is no answer."""
+    return _box("refusal", f"<h2>{escape(what)}</h2><p role='alert'>{escape(reason)}</p>")
 
 
 def answer_page(look: Look, answer: Neighbours, percent: float, thumbnail: Thumbnail) -> str:
@@ -44,6 +44,35 @@ def answer_page(look: Look, answer: Neighbours, percent: float, thumbnail: Thumb
     if answer.withheld:
         parts.append(_withheld(answer, thumbnail))
     return "".join(parts)
+
+
+def credible_page(look: Look, answer: CredibleAnswer, percent: float, thumbnail: Thumbnail) -> str:
+    """The set of one photo: all that may show the same, as far as the model can tell."""
+    found, prediction = answer.found, look.prediction
+    cards = "".join(_card(neighbour, thumbnail) for neighbour in answer.shown)
+    more = len(found) - len(answer.shown)
+    rest = f"<p>and {more:,} more</p>" if more else ""
+    none = "<p>None: nothing in the gallery is near enough.</p>"
+    return _box(
+        "verdict answered",
+        f"""
+        <p class="chip">Credible set</p>
+        <h2><b>{len(found):,}</b> of {answer.gallery_size:,} photos are in its {percent:.0f}% credible region</h2>
+        {_region(found.share)}
+        <p>Wherever this photo belongs on the sphere of embeddings, it is in this region with a probability of
+          {percent:.0f}%, says the model. A clear photo has a small region, an ambiguous one a large one.</p>
+        <p class="detail">{escape(prediction.name)} &middot; concentration {prediction.concentration:.1f} &middot;
+          similarity from {found.cosine:.2f}</p>""",
+    ) + _box(
+        "neighbours",
+        f"<h3>The set, nearest first</h3><div class='cards'>{cards}</div>{rest}" if cards else none,
+    )
+
+
+def _region(share: float) -> str:
+    return f"""
+      <div class="region" style="--share:{share:.2%}" role="img" aria-label="{share:.1%} of the sphere"><i></i></div>
+      <div class="scale"><span>covers {share:.1%} of the sphere</span><span>all of it</span></div>"""
 
 
 def in_words(percentile: float) -> str:
@@ -119,11 +148,12 @@ def _card(neighbour: Neighbour, thumbnail: Thumbnail, reason: str | None = None)
     source = thumbnail(neighbour.item)
     picture = f"<img src='{escape(source)}' alt='{name}'>" if source else "<p>The file is gone.</p>"
     of_class = "" if neighbour.class_name is None else f"<span>{escape(neighbour.class_name)}</span>"
-    certainty = (
-        f"<span>percentile {neighbour.percentile:.0%}</span>"
-        if reason is None
-        else f"<span class='reason'>{escape(reason)}</span>"
-    )
+    if reason is not None:
+        certainty = f"<span class='reason'>{escape(reason)}</span>"
+    elif neighbour.percentile is not None:
+        certainty = f"<span>percentile {neighbour.percentile:.0%}</span>"
+    else:
+        certainty = ""
     return f"""
       <figure>
         {picture}

@@ -1,4 +1,4 @@
-"""Safe retrieval: drop a photo, see how uncertain the model is, and get neighbours or an abstention."""
+"""Safe retrieval: drop a photo, see how uncertain the model is, and get neighbours, an abstention or a credible set."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from typing import Any
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 
 import gradio as gr
-from answer_page import answer_page, refusal, welcome
+from answer_page import answer_page, credible_page, refusal, welcome
 from example_photos import example_photos
-from safe_search import Look, SafeSearch
+from safe_search import Later, Look, SafeSearch
 
 from hub_models.errors import HubModelsError
 from hub_models.image_sources import open_images
@@ -23,7 +23,11 @@ from hub_models.sample_photos import sample_photos
 from hub_models.space import serve
 
 MODEL = "uncertainty-efficientnet-lite0"
+#: For credible sets: a probabilistic embedding.
+EMBEDDING = "mcinfonce-cifar10h"
 LIMIT = 90
+LEVEL = 95
+NEAREST, CREDIBLE = "Nearest photos", "Credible set"
 
 INTRODUCTION = """\
 # Safe retrieval
@@ -37,6 +41,9 @@ EXPLANATION = """\
   have been a neighbour. An uncertain photo has neighbours too, but they are guesses.
 - **Unlike the reference.** On X-rays, drawings or strong blur the comparison itself is shaky. Where features
   lie farther out than those of 99% of the reference, the page says so.
+- **Credible set.** Another model, `{embedding}`, gives each photo a region of a sphere instead of a point. The set
+  holds every photo whose point lies in the region of the probability you choose. It learned from how people label
+  small images of animals and vehicles, so its regions mean most for photos of these.
 - **Gallery.** {gallery}. To search your own photos, run it with `HUB_MODELS_GALLERY=folder python app.py`.
 
 Model: `{model}`, a frozen backbone with heads that predict its loss, after *Pretrained Visual Uncertainties*
@@ -44,25 +51,46 @@ Model: `{model}`, a frozen backbone with heads that predict its loss, after *Pre
 """
 
 
-def build(search: SafeSearch, gallery: str, examples: list[Path]) -> gr.Blocks:
+def build(search: SafeSearch, sets: Later, embedding: str, gallery: str, examples: list[Path]) -> gr.Blocks:
     """The page.
 
     Args:
-        search: answers the questions.
+        search: answers with neighbours.
+        sets: answers with credible sets.
+        embedding: the model behind ``sets``.
         gallery: what it searches, in words.
         examples: photos to try.
     """
 
-    def show(look: Look | Skipped | None, percent: float) -> str:
+    def show(look: Look | Skipped | None, mode: str, percent: float, level: float) -> str:
         if look is None:
             return welcome(gallery)
         if isinstance(look, Skipped):
             return refusal(look.reason)
-        return answer_page(look, search.answer(look, percent), percent, search.thumbnail)
+        if mode == NEAREST:
+            return answer_page(look, search.answer(look, percent), percent, search.thumbnail)
+        try:
+            return credible_page(look, sets.get().credible(look, level), level, sets.get().thumbnail)
+        except HubModelsError as error:
+            return refusal(str(error), "No credible set")
 
-    def receive(upload: dict[str, Any] | None, percent: float) -> tuple[Look | Skipped | None, str]:
-        look = None if upload is None else search.look(upload["path"], upload["orig_name"] or "the photo")
-        return look, show(look, percent)
+    def receive(
+        upload: dict[str, Any] | None, mode: str, percent: float, level: float
+    ) -> tuple[Look | Skipped | None, str]:
+        if upload is None:
+            return None, welcome(gallery)
+        try:
+            chosen = search if mode == NEAREST else sets.get()
+        except HubModelsError as error:
+            return None, refusal(str(error), "No credible set")
+        look = chosen.look(upload["path"], upload["orig_name"] or "the photo")
+        return look, show(look, mode, percent, level)
+
+    def choose(
+        upload: dict[str, Any] | None, mode: str, percent: float, level: float
+    ) -> tuple[Look | Skipped | None, str, dict[str, Any], dict[str, Any]]:
+        sliders = gr.update(visible=mode == NEAREST), gr.update(visible=mode == CREDIBLE)
+        return *receive(upload, mode, percent, level), *sliders
 
     with gr.Blocks(title="Safe retrieval", delete_cache=(3600, 3600)) as page:
         gr.Markdown(INTRODUCTION)
@@ -83,6 +111,7 @@ def build(search: SafeSearch, gallery: str, examples: list[Path]) -> gr.Blocks:
                     elem_id="examples",
                 )
             with gr.Column(scale=7, min_width=320):
+                mode = gr.Radio([NEAREST, CREDIBLE], value=NEAREST, label="Answer with")
                 limit = gr.Slider(
                     1,
                     100,
@@ -91,20 +120,41 @@ def build(search: SafeSearch, gallery: str, examples: list[Path]) -> gr.Blocks:
                     label="Limit (%)",
                     info="Withhold what is more uncertain than this share of ordinary photos.",
                 )
+                level = gr.Slider(
+                    50,
+                    99,
+                    value=LEVEL,
+                    step=1,
+                    label="Probability (%)",
+                    info="Of the region: the larger, the more photos are in the set.",
+                    visible=False,
+                )
                 result = gr.HTML(welcome(gallery), elem_id="result", apply_default_css=False)
         with gr.Accordion("How to read this", open=False):
             reference = search.model.config.reference_size
-            gr.Markdown(EXPLANATION.format(reference=reference, gallery=gallery, model=MODEL))
+            gr.Markdown(
+                EXPLANATION.format(reference=reference, gallery=gallery, model=MODEL, embedding=embedding)
+            )
         # preprocess=False: the file arrives as it was sent; the library reads it, with all checks.
-        photo.change(receive, [photo, limit], [seen, result], preprocess=False, api_visibility="private")
-        limit.change(
-            show,
-            [seen, limit],
-            result,
-            show_progress="hidden",
+        settings = [mode, limit, level]
+        photo.change(receive, [photo, *settings], [seen, result], preprocess=False, api_visibility="private")
+        mode.change(
+            choose,
+            [photo, *settings],
+            [seen, result, limit, level],
+            preprocess=False,
             trigger_mode="always_last",
             api_visibility="private",
         )
+        for slider in (limit, level):
+            slider.change(
+                show,
+                [seen, *settings],
+                result,
+                show_progress="hidden",
+                trigger_mode="always_last",
+                api_visibility="private",
+            )
     return page
 
 
@@ -112,8 +162,10 @@ def main() -> None:
     """Load the model, build the gallery and serve."""
     warnings.simplefilter("ignore", OutsideReferenceWarning)  # the page says it of each photo
     folder = os.environ.get("HUB_MODELS_GALLERY")
+    embedding = os.environ.get("HUB_MODELS_EMBEDDING", EMBEDDING)
     try:
-        search = SafeSearch(MODEL, open_images(folder) if folder else sample_photos())
+        photos = open_images(folder) if folder else sample_photos()
+        search = SafeSearch(MODEL, photos)
     except HubModelsError as error:
         raise SystemExit(f"error: {error}") from None
     for reason in search.gallery.skipped.values():
@@ -121,7 +173,7 @@ def main() -> None:
     size = len(search.gallery)
     gallery = f"{size:,} photos in {Path(folder).name}" if folder else f"{size} sample photos"
     with tempfile.TemporaryDirectory() as examples:
-        page = build(search, gallery, example_photos(Path(examples)))
+        page = build(search, Later(embedding, photos), embedding, gallery, example_photos(Path(examples)))
         serve(page, Path(__file__).with_name("style.css"), "32mb")
 
 

@@ -1,9 +1,10 @@
-"""What the Space does, without its widgets: look at a photo, then answer with neighbours or withhold."""
+"""What the Space does, without its widgets: look at a photo; answer with neighbours, a credible set, or not at all."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import threading
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -18,7 +19,10 @@ from hub_models.paths import cache_dir
 from hub_models.prediction import Prediction, Skipped, predict
 from hub_models.retrieval import (
     AbstentionPolicy,
+    CredibleRetriever,
+    CredibleSet,
     Gallery,
+    Neighbour,
     Neighbours,
     SafeRetriever,
     build_gallery,
@@ -27,6 +31,7 @@ from hub_models.retrieval import (
 from hub_models.thumbnails import data_uri
 
 NEIGHBOURS = 6
+SHOWN_OF_SET = 12
 TOP_LABELS = 5
 THUMBNAIL_SIDE = 320
 
@@ -37,6 +42,15 @@ class Look:
 
     prediction: Prediction
     labels: list[tuple[str, float]]
+
+
+@dataclass(frozen=True)
+class CredibleAnswer:
+    """A credible set, the photos of it that are shown, and how many there are in the gallery."""
+
+    found: CredibleSet
+    shown: list[Neighbour]
+    gallery_size: int
 
 
 class SafeSearch:
@@ -85,11 +99,23 @@ class SafeSearch:
         retriever = SafeRetriever(self.gallery, self._index, AbstentionPolicy(percent / 100))
         return retriever.query([look.prediction], NEIGHBOURS)[0]
 
+    def credible(self, look: Look, percent: float) -> CredibleAnswer:
+        """All photos in the photo's credible region of this probability.
+
+        Raises:
+            GalleryError: the model gives no concentration.
+        """
+        retriever = CredibleRetriever(self.gallery, self._index, percent / 100)
+        [answer] = retriever.query([look.prediction])
+        return CredibleAnswer(
+            answer.found, retriever.neighbours(answer.found, SHOWN_OF_SET), len(self.gallery)
+        )
+
     @torch.inference_mode()
     def _labels(self, prediction: Prediction) -> list[tuple[str, float]]:
-        logits = self.model.classify(torch.from_numpy(prediction.embedding)[None])
-        if logits is None:
+        if prediction.label is None:
             return []
+        logits = self.model.classify(torch.from_numpy(prediction.embedding)[None])
         best = logits[0].softmax(dim=0).topk(min(TOP_LABELS, logits.shape[1]))
         names = self.model.config.id2label
         return [
@@ -109,3 +135,23 @@ class SafeSearch:
 def _key(identity: str, photos: ImageSource) -> str:
     """Another model or other names make another gallery; a changed photo is found when it is opened."""
     return hashlib.sha256(json.dumps([identity, list(photos.names)]).encode()).hexdigest()[:16]
+
+
+class Later:
+    """A search that is made when it is first asked for; of several who ask at once, one makes it and the rest wait."""
+
+    def __init__(self, model_name: str, photos: ImageSource) -> None:
+        self._made_of = (model_name, photos)
+        self._lock = threading.Lock()
+        self._search: SafeSearch | None = None
+
+    def get(self) -> SafeSearch:
+        """The search.
+
+        Raises:
+            HubModelsError: as `SafeSearch`; the next call tries again.
+        """
+        with self._lock:
+            if self._search is None:
+                self._search = SafeSearch(*self._made_of)
+        return self._search

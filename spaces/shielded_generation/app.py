@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 
 import gradio as gr
+import text_app
 from comparison_page import comparison_page, diversity_page, refusal, welcome
-from studio import MODELS, Protection, Studio
+from PIL import Image
+from studio import MODELS, Studio
+from text_studio import MODEL, TextStudio
+from twice import Protection
 
+from hub_models.errors import HubModelsError
 from hub_models.space import serve
 
-EVERYTHING, ONE_DIGIT, OWN = "all its training digits", "its training digits of this class", "my own pictures"
+EVERYTHING, ONE_DIGIT = "all its training digits", "its training digits of this class"
+DRAWING, OWN = "my drawing", "my own pictures"
+SHEET = 280  # pixels of a side of the drawing
 INTRODUCTION = """\
 # Shielded generation
 A diffusion model, steered away from protected images while it generates, without training.
@@ -36,7 +44,12 @@ def build(studio: Studio) -> gr.Blocks:
     """The page."""
     models = list(MODELS)
 
-    def protection(model: str, digit: str, what: str, files: list[str] | None) -> Protection:
+    def protection(
+        model: str, digit: str, what: str, drawing: dict[str, Any] | None, files: list[str] | None
+    ) -> Protection:
+        if what == DRAWING:
+            drawn: Image.Image | None = (drawing or {}).get("composite")
+            return studio.drawn(drawn)
         if what == OWN:
             if not files:
                 raise ValueError("upload a picture of a digit, or choose the training digits")
@@ -48,12 +61,13 @@ def build(studio: Studio) -> gr.Blocks:
         digit: str,
         seed: float | None,
         what: str,
+        drawing: dict[str, Any] | None,
         files: list[str] | None,
         radius: float,
         progress: gr.Progress = gr.Progress(),  # noqa: B008  gradio finds it by its default
     ) -> str:
         try:
-            protected = protection(model, digit, what, files)
+            protected = protection(model, digit, what, drawing, files)
             done = studio.compare(
                 model, digit, int(seed or 0), protected, radius, lambda share, words: progress(share, words)
             )
@@ -83,7 +97,20 @@ def build(studio: Studio) -> gr.Blocks:
                 model = gr.Dropdown(models, value=models[0], label="Model")
                 digit = gr.Radio(list(studio.classes), value="3", label="Digit")
                 seed = gr.Number(0, label="Seed", precision=0, minimum=0, maximum=2**31 - 1)
-                what = gr.Radio([EVERYTHING, ONE_DIGIT, OWN], value=EVERYTHING, label="Protect")
+                what = gr.Radio([EVERYTHING, ONE_DIGIT, DRAWING, OWN], value=EVERYTHING, label="Protect")
+                drawing = gr.Sketchpad(
+                    label="Draw a digit",
+                    type="pil",
+                    format="png",
+                    canvas_size=(SHEET, SHEET),
+                    fixed_canvas=True,
+                    layers=False,
+                    transforms=(),
+                    brush=gr.Brush(default_size=22, colors=["#000000"], color_mode="fixed"),
+                    height=SHEET + 90,
+                    visible=False,
+                    elem_id="drawing",
+                )
                 files = gr.File(
                     label="My pictures of digits", file_count="multiple", type="filepath", visible=False
                 )
@@ -107,17 +134,27 @@ def build(studio: Studio) -> gr.Blocks:
                     grid = gr.HTML("", elem_id="diversity", apply_default_css=False)
         with gr.Accordion("How to read this", open=False):
             gr.Markdown(EXPLANATION)
-        what.change(lambda choice: gr.update(visible=choice == OWN), what, files, api_visibility="private")
+        what.change(
+            lambda choice: (gr.update(visible=choice == DRAWING), gr.update(visible=choice == OWN)),
+            what,
+            [drawing, files],
+            api_visibility="private",
+        )
         model.change(studio.usual_radius, model, radius, api_visibility="private")
-        asked: list[Any] = [model, digit, seed, what, files, radius]
+        asked: list[Any] = [model, digit, seed, what, drawing, files, radius]
         generate.click(compare, asked, result, api_visibility="private")
         spread.click(diversify, [model, digit, seed, apart], grid, api_visibility="private")
     return page
 
 
 def main() -> None:
-    """Load the models and serve."""
-    serve(build(Studio()), Path(__file__).with_name("style.css"), "8mb")
+    """Load the models and serve: the digits, or the text-to-image model that a setting names."""
+    model = os.environ.get(MODEL)
+    try:
+        page = text_app.build(TextStudio(model)) if model else build(Studio())
+    except HubModelsError as error:
+        sys.exit(f"error: {error}")
+    serve(page, Path(__file__).with_name("style.css"), "8mb")
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ import numpy as np
 from PIL import Image
 from twice import Comparison, Outcome
 
-
 SMALL = 64  # pixels of a side; smaller images are shown with their pixels
 
 

@@ -16,27 +16,35 @@ from hub_models.publishing.repositories import export_repository
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*(ROOT / "docs").rglob("*.md"), ROOT / "README.md"])
+MARK = "-- end of a block --"
+SHOWN_AFTER = re.compile(r"\n```text\n(?P<output>.*?)```", re.DOTALL)
 EXPORTED = re.compile(r"\"dist/hub/([\w-]+)\"")
 
 
-def examples(page: Path) -> str:
-    return "\n".join(python_blocks(page.read_text(encoding="utf-8")))
+def text_of(page: Path) -> str:
+    return page.read_text(encoding="utf-8")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "page", [page for page in PAGES if examples(page)], ids=lambda page: str(page.relative_to(ROOT))
+    "page",
+    [page for page in PAGES if python_blocks(text_of(page))],
+    ids=lambda page: str(page.relative_to(ROOT)),
 )
-def test_the_examples_of_a_page_run_one_after_another(page: Path, tmp_path: Path) -> None:
-    code = examples(page)
-    for name in set(EXPORTED.findall(code)):
+def test_the_examples_of_a_page_run_and_print_what_it_says(page: Path, tmp_path: Path) -> None:
+    blocks = python_blocks(text_of(page))
+    for name in set(EXPORTED.findall("".join(blocks))):
         export_repository(name, tmp_path / "dist/hub")
-    run_block(code, tmp_path)
+    printed = run_block(f"print({MARK!r})\n".join(blocks), tmp_path).split(MARK)
+    for block, output in zip(blocks, printed, strict=True):
+        shown = SHOWN_AFTER.match(text_of(page).partition(f"```python\n{block}```\n")[2])
+        if shown:
+            assert output.strip() == shown["output"].strip()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_what_a_page_links_to_in_this_repository_exists(page: Path) -> None:
-    for target in re.findall(r"\]\((?!https?:|#|mailto:)([^)#]+)", page.read_text(encoding="utf-8")):
+    for target in re.findall(r"\]\((?!https?:|#|mailto:)([^)#]+)", text_of(page)):
         assert (page.parent / target).exists(), target
 
 
@@ -46,7 +54,7 @@ def test_every_command_that_a_page_shows_exists(page: Path) -> None:
 
     known = {command.name or command.callback.__name__ for command in app.registered_commands}  # type: ignore[union-attr]
     known |= {group.name for group in app.registered_groups}
-    shown = set(re.findall(r"(?:^|`)hub-models ([a-z]+)", page.read_text(encoding="utf-8"), re.MULTILINE))
+    shown = set(re.findall(r"(?:^|`)hub-models ([a-z]+)", text_of(page), re.MULTILINE))
     assert shown <= known
 
 

@@ -65,6 +65,25 @@ def test_an_own_picture_is_protected(tab: Page, tmp_path: Path) -> None:
     assert "mine.png" in tab.locator("#result figcaption").nth(1).inner_text()
 
 
+def test_a_drawing_is_protected(tab: Page) -> None:
+    tab.get_by_label("my drawing").check()
+    sheet = tab.locator("#drawing canvas").first
+    sheet.wait_for()
+    tab.get_by_role("button", name="Generate", exact=True).click()
+    assert "draw a digit first" in tab.locator("#result .refusal").inner_text()
+    box = sheet.bounding_box()
+    across, middle = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    tab.mouse.move(across, middle - 60)
+    tab.mouse.down()
+    tab.mouse.move(across, middle + 60, steps=12)  # a one
+    tab.mouse.up()
+    tab.wait_for_timeout(1000)  # the page sends the drawing a moment later
+    tab.get_by_role("button", name="Generate", exact=True).click()
+    tab.locator("#result .pair").wait_for()
+    assert "1 protected image" in tab.locator("#result").inner_text()
+    assert "my drawing" in tab.locator("#result figcaption").nth(1).inner_text()
+
+
 def test_what_is_no_picture_is_refused_by_name(tab: Page, tmp_path: Path) -> None:
     (tmp_path / "note.png").write_text("hello")
     tab.get_by_label("my own pictures").check()

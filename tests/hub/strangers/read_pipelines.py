@@ -1,6 +1,7 @@
 """Run by itself, in a process that knows diffusers but not this project: generators, and shields for other pipelines.
 
 Arguments: ``id@revision`` of generators, and ``base+id@revision`` for a custom pipeline upon a base. Prints JSON.
+Offline, code is read from the folder in the cache: by id, diffusers asks the Hub for the commit even if all is there.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import Any
 
 import torch
 from diffusers import DiffusionPipeline
-from huggingface_hub import hf_hub_download
+from huggingface_hub import constants, snapshot_download
 from safetensors.torch import load_file
 
 TOLERANCE = 1e-4
@@ -24,6 +25,9 @@ def main(*references: str) -> None:
 def answer(reference: str) -> Any:
     base, _, custom = reference.rpartition("+")
     repository, revision = custom.split("@")
+    folder = snapshot_download(repository, revision=revision)
+    if constants.HF_HUB_OFFLINE:
+        repository = folder
     if base:
         pipe = DiffusionPipeline.from_pretrained(
             base, custom_pipeline=repository, custom_revision=revision, trust_remote_code=True
@@ -31,7 +35,7 @@ def answer(reference: str) -> Any:
         return [type(pipe).__name__, sorted(pipe.components)]
     pipe = DiffusionPipeline.from_pretrained(repository, revision=revision, trust_remote_code=True)
     pipe.set_progress_bar_config(disable=True)
-    golden = load_file(hf_hub_download(repository, "golden.safetensors", revision=revision))
+    golden = load_file(f"{folder}/golden.safetensors")
     velocity = golden.pop("velocity")
     with torch.no_grad():
         found = pipe.unet(
