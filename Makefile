@@ -26,6 +26,10 @@ format: $(VENV)/.dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+# All Spaces on this machine, with a start page at http://127.0.0.1:7860.
+spaces: $(VENV)/.dev
+	$(BIN)/hub-models space
+
 # The documentation as a site, out/site; a warning is an error.
 docs: $(VENV)/.dev
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict

@@ -81,16 +81,17 @@ def grid(typical: float) -> list[Setting]:
             (0.5, 0.03, 0.0, 0.2),
             (0.8, 0.1, 0.1, 0.4),
             (0.65, 0.3, 0.1, 0.3),
-            (0.65, 0.3, 0.15, 0.35),
             (0.65, 0.5, 0.1, 0.2),
-            (0.5, 1.0, 0.15, 0.3),
         )
     ]
     cads_values = [
-        {"low": low, "high": 0.95, "scale": scale} for low in (0.5, 0.8) for scale in (0.05, 0.15, 0.4)
+        {"low": low, "high": 0.95, "scale": scale}
+        for low, scale in ((0.5, 0.05), (0.5, 0.15), (0.5, 0.4), (0.8, 0.15))
     ]
-    particle_values = [{"strength": s, "group": GROUP} for s in (0.01, 0.02, 0.03, 0.05, 0.07, 0.1)]
-    interval_values = [{"low": low, "high": high} for low in (0.0, 0.3) for high in (0.6, 0.8, 0.9)]
+    particle_values = [{"strength": s, "group": GROUP} for s in (0.01, 0.03, 0.05, 0.07)]
+    interval_values = [
+        {"low": low, "high": high} for low, high in ((0.0, 0.6), (0.0, 0.8), (0.0, 0.9), (0.3, 0.8))
+    ]
     return [
         Setting("plain", {}),
         *(Setting("SPELL", values) for values in spell_values),

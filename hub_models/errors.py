@@ -51,5 +51,9 @@ class DistributionError(HubModelsError, ValueError):
     """A distribution got a parameter outside its domain."""
 
 
+class SpaceError(HubModelsError, RuntimeError):
+    """A Space is unknown, or does not run."""
+
+
 class MissingExtraError(HubModelsError, ImportError):
     """An optional dependency is not installed; the message gives the pip command."""

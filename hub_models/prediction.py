@@ -115,15 +115,11 @@ def predict(
         For each image from ``start`` on, its `Prediction` or why it was `Skipped`.
 
     Raises:
-        CheckpointError: the model has no read-out, or is of another kind.
+        CheckpointError: the model has no read-out.
         PredictionError: features or uncertainty of an image are NaN or infinite; the message names the image.
     """
     if isinstance(model, ProbabilisticEmbeddingModel):
         return _embed(model, processor, source, batch_size, start)
-    if not isinstance(model, ImageUncertaintyModel):
-        raise CheckpointError(
-            f"{type(model).__name__} takes no images; see `hub-models list` for models that do"
-        )
     if not model.config.read_outs:
         raise CheckpointError("the model has no uncertainty read-outs; load a checkpoint that was trained")
     return _predict(model, stream_features(model, processor, source, batch_size, start))

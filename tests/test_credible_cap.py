@@ -18,7 +18,7 @@ from hub_models.von_mises_fisher import sample
 
 DIMS = [2, 3, 4, 5, 10, 128, 512, 4096]
 CONCENTRATIONS = [0.0, 1e-3, 0.3, 1.0, 7.0, 20.0, 100.0, 1e3, 1e4, 1e6]
-LEVELS = [0.001, 0.05, 0.5, 0.8, 0.95, 0.999]
+LEVELS = [0.001, 0.5, 0.95, 0.999]
 
 
 def double(values: object) -> Tensor:
@@ -26,7 +26,7 @@ def double(values: object) -> Tensor:
 
 
 def probability(cosine: float, kappa: float, dim: int) -> float:
-    """P(mu'z >= c) by Simpson's rule over 200,000 angles."""
+    """P(mu'z >= c) by Simpson's rule over 20,000 angles."""
     power = dim - 2
     total = power + math.sqrt(power**2 + 4 * kappa**2)
     mode = math.acos(min(1.0, 2 * kappa / total)) if total else math.pi / 2
@@ -34,7 +34,7 @@ def probability(cosine: float, kappa: float, dim: int) -> float:
     low, high = max(0.0, mode - reach), min(math.pi, mode + reach)
 
     def integral(upper: float) -> float:
-        angles = np.linspace(low, upper, 200_001)
+        angles = np.linspace(low, upper, 20_001)
         log = kappa * (np.cos(angles) - math.cos(mode))
         if power:
             log += power * (np.log(np.maximum(np.sin(angles), 1e-300)) - math.log(math.sin(mode)))
@@ -95,7 +95,7 @@ def test_draws_fall_into_the_cap_as_often_as_promised(dim: int):
         assert (share - level).abs().max() < 4.5 * math.sqrt(level * (1 - level) / count)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     dim=st.integers(2, 4096),
     kappa=st.floats(0, 1e6),

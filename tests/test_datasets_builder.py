@@ -19,6 +19,7 @@ SIZES = {
     ("cars196", "dev"): 4052,
     ("cars196", "test"): 4092,
     ("cifar10h", "test"): 10_000,
+    ("cifar10_train", "train"): 20_000,
 }
 #: Sets that come with the code and hold no images (see tests/datasets_scripts).
 TABLES = {

@@ -7,7 +7,7 @@ import sys
 import typer
 
 from ..errors import HubModelsError
-from . import convert, demo, failure, generate, publish, retrieve, shield, train, zoo
+from . import convert, demo, failure, generate, publish, retrieve, shield, space, train, zoo
 
 app = typer.Typer(
     help="A model zoo for trustworthy machine learning: list, load, evaluate, train, retrieve, export.",
@@ -15,7 +15,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for module in (zoo, retrieve, generate, train, publish, convert, demo):
+for module in (zoo, retrieve, generate, train, publish, convert, space, demo):
     for name, command in module.COMMANDS.items():
         app.command(name)(command)
 app.add_typer(failure.app, name="failure")

@@ -52,9 +52,7 @@ def recovery_results(trained: TrainedEncoder, recipe: VmfEncoderRecipe, command:
 
 
 @torch.no_grad()
-def recovery_figures(
-    trained: TrainedEncoder, seed: int, inputs: int
-) -> dict[tuple[str, str], Interval]:
+def recovery_figures(trained: TrainedEncoder, seed: int, inputs: int) -> dict[tuple[str, str], Interval]:
     """(metric, what was recovered) -> figure; correlations only where the true concentrations differ.
 
     Args:

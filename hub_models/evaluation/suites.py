@@ -31,6 +31,7 @@ SUITES = {
     "cifar10h": Suite("probabilistic-embedding", "cifar10h.cifar10h"),
     "recovery": Suite("vmf-encoder", "recovery.recovery"),
     "retrieval": Suite("probabilistic-embedding", "retrieval_suite.retrieval_suite"),
+    "root-causes": Suite("failure-network", "root_causes.root_causes"),
     "zero-shot": Suite("image-uncertainty", "zero_shot_seeds.zero_shot_seeds"),
 }
 

@@ -13,6 +13,19 @@ from .repair import repair
 from .table import read_table
 
 
+def recipe_table(recipe: Path) -> Path:
+    """The FMEA table that a recipe names.
+
+    Raises:
+        RecipeError: ``data.table`` is missing.
+    """
+    table = read_recipe_table(recipe)
+    try:
+        return recipe.parent / str(table["data"]["table"])
+    except (KeyError, TypeError) as error:
+        raise RecipeError(f"{recipe}: [data] needs a field 'table', the path of an FMEA table") from error
+
+
 def train_failure_network(recipe: Path, folder: Path) -> FailureNetworkModel:
     """Read the recipe's table, mend its contradictions, build the network and save it to ``folder``.
 
@@ -24,12 +37,7 @@ def train_failure_network(recipe: Path, folder: Path) -> FailureNetworkModel:
         FailureTableError: the table cannot be read.
         CheckpointError: the checkpoint cannot be written.
     """
-    table = read_recipe_table(recipe)
-    try:
-        path = recipe.parent / table["data"]["table"]
-    except (KeyError, TypeError) as error:
-        raise RecipeError(f"{recipe}: [data] needs a field 'table', the path of an FMEA table") from error
-    mended = repair(read_table(path)).after
-    model = FailureNetworkModel.from_network(build_network(mended), source=table["name"])
+    mended = repair(read_table(recipe_table(recipe))).after
+    model = FailureNetworkModel.from_network(build_network(mended), source=read_recipe_table(recipe)["name"])
     save_checkpoint(model, folder, recipe)
     return model

@@ -12,21 +12,15 @@ from huggingface_hub import RepoCard
 from ..datasets_builder import SCRIPTS
 from ..errors import CheckpointError
 from ..manifest import write_manifest
-from ..published_code import PACKAGE
 from ..repository import replace_folder
+from ..space_servers import SPACES, space_names
 from .export import code_licence
 from .provenance import about
 
-SPACES = PACKAGE.parent / "spaces"
 REQUIREMENTS = "requirements.txt"
 SOURCES = ("*.py", "*.css", "README.md", REQUIREMENTS)
 #: Space -> data sets of this project whose tables it looks for in a folder beside its app.
 TABLES = {"root_cause": ("battery_fmea",)}
-
-
-def space_names() -> list[str]:
-    """The Spaces of the source tree; none where only the package is installed."""
-    return sorted(path.parent.name for path in SPACES.glob("*/app.py"))
 
 
 def export_space(name: str, out: Path, org: str | None = None, wheel: str | None = None) -> Path:

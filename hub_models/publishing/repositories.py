@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ..space_servers import space_names
 from ..zoo import DIST, is_generator, list_models
 from .export import export
 from .export_dataset import dataset_names, export_dataset, unpublished_datasets
 from .export_pipeline import PIPELINES, export_generator, export_pipeline
-from .export_space import export_space, space_names
+from .export_space import export_space
 from .export_wheel import BUILT, WHEEL_REPOSITORY, export_wheel, wheel_name, wheel_path
 
 #: Kind of repository -> what its names begin with. Models have no prefix, as on the Hub.

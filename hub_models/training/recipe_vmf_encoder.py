@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from ..errors import RecipeError
 from .contrastive_losses import VARIANTS
@@ -91,7 +91,7 @@ def load_vmf_encoder_recipe(path: Path) -> VmfEncoderRecipe:
     }
     try:
         parts = {name: build(kind, table.get(name, {}), name) for name, kind in tables.items()}
-        recipe = cast(VmfEncoderRecipe, build(VmfEncoderRecipe, {**table, **parts}, "the top level"))
+        recipe = build(VmfEncoderRecipe, {**table, **parts}, "the top level")
         _check(recipe)
     except RecipeError as error:
         raise RecipeError(f"{path}: {error}") from None

@@ -16,12 +16,14 @@ from pathlib import Path
 from typing import cast
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from ..atomic import atomic_path
-from ..checkpoint_folder import save_checkpoint
+from ..checkpoint_folder import RECIPE, save_checkpoint
 from ..configuration_vmf_encoder import VmfEncoderConfig
+from ..errors import CheckpointError
 from ..modeling_vmf_encoder import VmfEncoderModel
 from ..paths import cache_dir
 from ..progress import progress_bar
@@ -100,9 +102,15 @@ def load_generator(folder: Path) -> VmfGenerator:
 
     Raises:
         RecipeError: the recipe cannot be read.
+        CheckpointError: the process is missing or does not fit the recipe.
     """
-    generator = VmfGenerator(load_vmf_encoder_recipe(folder / "recipe.toml").generator)
-    generator.load_state_dict(load_file(folder / GENERATOR))
+    generator = VmfGenerator(load_vmf_encoder_recipe(folder / RECIPE).generator)
+    try:
+        generator.load_state_dict(load_file(folder / GENERATOR))
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise CheckpointError(
+            f"{folder / GENERATOR}: not the process of this recipe ({error}); train the recipe again"
+        ) from error
     return generator
 
 
@@ -118,7 +126,7 @@ def train(recipe: VmfEncoderRecipe, *, show_progress: bool = True) -> TrainedEnc
         RecipeError: no process is possible.
     """
     state = _state_path(recipe)
-    done, tensors = 0, {}
+    done, tensors = 0, dict[str, Tensor]()
     if state.is_file():
         done, tensors, facts = load_progress(state)
         parts = _Parts(recipe, VmfEncoderConfig.from_dict(json.loads(facts["config"])))

@@ -85,11 +85,10 @@ class Pairs:
 
 
 class VmfGenerator(nn.Module):
-    """The process. Its networks are drawn at random by torch's global generator and not trained further.
+    """The process, of random networks that torch's global generator gives; `make_generator` makes one of use."""
 
-    Raises:
-        RecipeError: random networks do not span the sphere (see `make_generator`).
-    """
+    scale: Tensor
+    shift: Tensor
 
     def __init__(self, recipe: GeneratorRecipe) -> None:
         super().__init__()

@@ -106,7 +106,7 @@ def build(studio: Studio) -> gr.Blocks:
                     fixed_canvas=True,
                     layers=False,
                     transforms=(),
-                    brush=gr.Brush(default_size=22, colors=["#000000"], color_mode="fixed"),
+                    brush=gr.Brush(default_size=14, colors=["#000000"], color_mode="fixed"),
                     height=SHEET + 90,
                     visible=False,
                     elem_id="drawing",

@@ -138,7 +138,7 @@ def as_sample(image: Image.Image) -> torch.Tensor:
 
 
 def as_digit(image: Image.Image | None) -> torch.Tensor:
-    """A drawing as the model sees digits, shape (1, 32, 32), in [-1, 1].
+    """A drawing as the model sees digits, shape (1, 32, 32), in [-1, 1]: centred by its mass, as those of MNIST.
 
     Raises:
         ValueError: nothing is drawn.
@@ -151,8 +151,13 @@ def as_digit(image: Image.Image | None) -> torch.Tensor:
     if box is None:
         raise ValueError("draw a digit first, or choose the training digits")
     digit = ImageOps.contain(ink.crop(box), (INK, INK), Image.Resampling.LANCZOS)
+    levels = np.asarray(digit, dtype=np.float32)
+    down, right = (
+        round(SIDE / 2 - float(place.sum() / levels.sum()))
+        for place in (np.arange(0.5, len(levels))[:, None] * levels, np.arange(0.5, levels.shape[1]) * levels)
+    )
     whole = Image.new("L", (SIDE, SIDE))
-    whole.paste(digit, ((SIDE - digit.width) // 2, (SIDE - digit.height) // 2))
+    whole.paste(digit, (right, down))
     return (torch.from_numpy(np.asarray(whole, dtype=np.float32)) / 127.5 - 1)[None]
 
 

@@ -90,7 +90,7 @@ def _load(model: str) -> Any:
 
     gpu = torch.cuda.is_available()
     try:
-        pipe = DiffusionPipeline.from_pretrained(model, torch_dtype=torch.float16 if gpu else torch.float32)
+        pipe = DiffusionPipeline.from_pretrained(model, dtype=torch.float16 if gpu else torch.float32)
     except (OSError, ValueError) as error:
         reason = str(error).strip().split("\n")[0]
         raise CheckpointError(

@@ -323,9 +323,3 @@ def test_credible_refuses_bad_options(embedding, directions, photos, options, me
 def test_credible_needs_a_model_with_concentrations(calibrated, gallery, photos):
     _, err = run("retrieve", calibrated, "--gallery", gallery, photos / "stork", "--credible", 0.9, status=2)
     assert "gives no concentration, so its images have no credible regions" in err
-
-
-def test_predict_refuses_a_model_that_takes_no_images(photos):
-    _, err = run("predict", "battery-failure-network", photos, status=2)
-    assert err.startswith("error: ")
-    assert "Traceback" not in err

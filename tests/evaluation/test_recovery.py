@@ -16,7 +16,7 @@ from hub_models.evaluation.recovery import (
     recovery_figures,
 )
 from hub_models.evaluation.suites import run_suite
-from hub_models.modeling_vmf_encoder import VmfEncoderModel, perceptron
+from hub_models.modeling_vmf_encoder import VmfEncoderModel
 from hub_models.training.train_vmf_encoder import TrainedEncoder, train_vmf_encoder
 from hub_models.training.vmf_generator import GeneratorRecipe, VmfGenerator
 

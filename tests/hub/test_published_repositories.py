@@ -128,9 +128,10 @@ def test_generators_and_custom_pipelines(published: Published, tmp_path: Path):
 def test_datasets(published: Published):
     sets = published.of_kind("dataset", "README.md")
     assert sets
-    online = published.ask("read_datasets.py", *(each.pinned for each in sets))
-    assert published.ask("read_datasets.py", *(each.pinned for each in sets), offline=True) == online
-    assert online[sets[0].pinned]["failures/failures"][0] == 208
+    for each in sets:
+        online = published.ask("read_datasets.py", each.pinned)
+        assert published.ask("read_datasets.py", each.pinned, *online, offline=True) == online
+        assert all(rows > 0 for _, rows, _ in online.values())
 
 
 def test_what_the_libraries_push_themselves(hub: LoopbackHub, tmp_path: Path):

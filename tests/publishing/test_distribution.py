@@ -17,6 +17,14 @@ from hub_models.publishing.verify_files import READERS
 
 ROOT = PACKAGE.parent
 SOURCES = ("hub_models", "model_cards", "pipelines", "pyproject.toml", "README.md", "LICENSE")
+#: Where each folder of the clone lies in the wheel, whole.
+PLACES = {
+    "hub_models": "hub_models",
+    "pipelines/spell": "hub_models/spell",
+    "model_cards/templates": "hub_models/model_cards/templates",
+    "model_cards/outputs": "hub_models/model_cards/outputs",
+    "model_cards/pictures": "hub_models/model_cards/pictures",
+}
 #: What `python -m build` does: an sdist, and the wheel from what is in the sdist alone.
 BUILD = """
 import os, sys, tarfile
@@ -54,19 +62,15 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.slow
 def test_it_holds_the_sources_the_checkpoints_the_pipelines_and_the_cards(wheel: Path):
+    source = wheel.parents[1] / "source"
     with zipfile.ZipFile(wheel) as archive:
         held = {name: archive.read(name) for name in archive.namelist()}
-    expected = {"hub_models/py.typed": PACKAGE / "py.typed"}
-    for folder, place in (
-        (PACKAGE, "hub_models"),
-        (ROOT / "pipelines/spell", "hub_models/spell"),
-        (ROOT / "model_cards/templates", "hub_models/model_cards/templates"),
-    ):
-        patterns = ("*.md", "*.bib") if "templates" in place else ("**/*.py", "checkpoints/*/*")
-        for pattern in patterns:
-            for path in folder.glob(pattern):
-                if path.is_file():
-                    expected[f"{place}/{path.relative_to(folder).as_posix()}"] = path
+    expected = {
+        f"{place}/{path.relative_to(folder).as_posix()}": path
+        for folder, place in ((source / each, place) for each, place in PLACES.items())
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
     assert {name for name in expected if name not in held} == set()
     assert {name for name, path in expected.items() if held[name] != path.read_bytes()} == set()
     strangers = {name for name in held if not name.startswith(("hub_models/", "hub_models-"))}

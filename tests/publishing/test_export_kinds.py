@@ -19,7 +19,7 @@ from hub_models.families import FAMILIES
 from hub_models.manifest import read_manifest
 from hub_models.published_code import PACKAGE, closure
 from hub_models.publishing.export_pipeline import GENERATOR_ENTRY, PIPELINES, spell_folder
-from hub_models.publishing.export_space import export_space, space_names
+from hub_models.publishing.export_space import export_space
 from hub_models.publishing.export_wheel import export_wheel, wheel_name
 from hub_models.publishing.provenance import about_checkpoint, last_commit
 from hub_models.publishing.repositories import (
@@ -29,6 +29,7 @@ from hub_models.publishing.repositories import (
     split_name,
 )
 from hub_models.publishing.training_data import KNOWN, training_data
+from hub_models.space_servers import space_names
 from hub_models.zoo import released_checkpoints
 
 #: Every entry file that a repository of ours can have, with the folder of its source.

@@ -16,14 +16,16 @@ import pytest
 import yaml
 from example_photos import example_photos
 from PIL import Image
-from safe_search import NEIGHBOURS, Look, SafeSearch
+from safe_search import NEIGHBOURS, SHOWN_OF_SET, Later, Look, SafeSearch
 
+from hub_models.errors import CheckpointError, GalleryError
 from hub_models.image_sources import FolderSource
 from hub_models.prediction import Skipped
 from hub_models.sample_photos import sample_photos
 from hub_models.zoo import released_checkpoints
 
 from ..generated_images import draw_image, write_images
+from ..tiny_embedding import tiny_embedding_checkpoint
 
 SPACE = Path(app.__file__).parent
 
@@ -106,6 +108,46 @@ def test_without_a_limit_the_nearest_photos_come_in_order(search: SafeSearch, lo
     np.testing.assert_allclose(similarities, expected, atol=1e-5)
 
 
+@pytest.fixture(scope="module")
+def sets(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SafeSearch]:
+    """The same photos, searched by a probabilistic embedding."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HUB_MODELS_CACHE", str(tmp_path_factory.mktemp("other_cache")))
+        later = Later(
+            str(tiny_embedding_checkpoint(tmp_path_factory.mktemp("embedding"))), FolderSource(photos)
+        )
+        assert later.get() is later.get()
+        yield later.get()
+
+
+def test_a_credible_set_holds_the_photos_that_are_near_enough(sets: SafeSearch, tmp_path: Path) -> None:
+    draw_image(99).save(tmp_path / "query.png")
+    look = sets.look(str(tmp_path / "query.png"), "holiday.png")
+    assert isinstance(look, Look)
+    assert look.labels == []
+    sizes = []
+    for percent in (50, 95, 99):
+        answer = sets.credible(look, percent)
+        similarity = sets.gallery.embeddings @ look.prediction.embedding
+        assert set(answer.found.rows) == set(np.flatnonzero(similarity >= answer.found.cosine))
+        assert [each.item for each in answer.shown] == answer.found.rows[:SHOWN_OF_SET].tolist()
+        assert answer.gallery_size == 20
+        sizes.append(len(answer.found))
+    assert sizes == sorted(sizes)
+
+
+def test_a_model_without_concentrations_has_no_credible_sets(search: SafeSearch, look: Look) -> None:
+    with pytest.raises(GalleryError, match="gives no concentration"):
+        search.credible(look, 95)
+
+
+def test_a_search_for_later_says_why_it_cannot_be_made_each_time(photos: Path) -> None:
+    later = Later("no-such-model", FolderSource(photos))
+    for _ in range(2):
+        with pytest.raises(CheckpointError, match="no-such-model"):
+            later.get()
+
+
 def test_the_gallery_is_built_once_for_a_model_and_its_photos(
     search: SafeSearch, cache: Path, photos: Path, tiny_repository: Path
 ) -> None:
@@ -156,8 +198,8 @@ def test_the_card_names_gradio_the_app_and_the_model_as_they_are() -> None:
     assert card["sdk"] == "gradio"
     assert card["sdk_version"] == requirements()["gradio"]
     assert (SPACE / card["app_file"]).is_file()
-    assert card["models"] == [app.MODEL]
-    assert app.MODEL in [path.name for path in released_checkpoints()]
+    assert card["models"] == [app.MODEL, app.EMBEDDING]
+    assert {app.MODEL, app.EMBEDDING} <= {path.name for path in released_checkpoints()}
 
 
 def test_a_gallery_folder_that_is_missing_ends_it_with_one_line(tmp_path: Path) -> None:

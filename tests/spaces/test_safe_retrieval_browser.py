@@ -71,6 +71,31 @@ def test_upload_a_photo_read_the_answer_and_move_the_slider(tab: Page) -> None:
     assert tab.locator("#result .passed-over").count() == 0
 
 
+def test_a_credible_set_grows_with_its_probability(tab: Page) -> None:
+    photos = sample_photos()
+    upload(tab, photos.paths[photos.names.index("cat")])
+    verdict(tab, "answered")
+    tab.get_by_label("Credible set").check()
+    chosen = tab.locator("#result .verdict", has_text="95% credible region")
+    chosen.wait_for()
+    assert "cat.png" in chosen.inner_text()
+    cards = tab.locator("#result .neighbours figure")
+    assert "similarity 1.00" in cards.first.inner_text()
+    pattern = r"(\d+) of 21 photos are in its (\d+)% credible region"
+    large = int(re.search(pattern, chosen.inner_text())[1])
+
+    slider = tab.get_by_role("slider")
+    assert slider.count() == 1
+    slider.fill("50")
+    chosen = tab.locator("#result .verdict", has_text="50% credible region")
+    chosen.wait_for()
+    assert 1 <= int(re.search(pattern, chosen.inner_text())[1]) <= large
+
+    tab.get_by_label("Nearest photos").check()
+    assert "limit 90%" in verdict(tab, "answered")
+    assert cards.count() == NEIGHBOURS
+
+
 def test_a_text_file_that_calls_itself_a_photo_gets_a_readable_message(tab: Page, tmp_path: Path) -> None:
     (tmp_path / "notes.jpg").write_text("no image")
     upload(tab, tmp_path / "notes.jpg")

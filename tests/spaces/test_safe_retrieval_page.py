@@ -5,11 +5,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from answer_page import answer_page, in_words, refusal, welcome
-from safe_search import Look
+from answer_page import answer_page, credible_page, in_words, refusal, welcome
+from safe_search import CredibleAnswer, Look
 
 from hub_models.prediction import Prediction
-from hub_models.retrieval import Neighbour, Neighbours, Withheld
+from hub_models.retrieval import CredibleSet, Neighbour, Neighbours, Withheld
 
 
 class Parsed(HTMLParser):
@@ -115,6 +115,35 @@ def test_a_name_is_shown_without_its_folders_and_kept_whole_beside_it() -> None:
     assert '<b title="trips/2020/coffee.jpg">coffee.jpg</b>' in written
 
 
+def credible(count: int, shown: list[Neighbour], name: str = "query.jpg") -> Parsed:
+    query = Prediction(name, 0.04, None, False, {}, None, None, None, np.zeros(2), 25.0)
+    found = CredibleSet(np.arange(count), np.ones(count), 0.612, 0.0312)
+    return Parsed(
+        credible_page(Look(query, []), CredibleAnswer(found, shown, 2000), 95, lambda item: "data:,")
+    )
+
+
+def test_a_credible_set_shows_its_region_its_size_and_its_nearest_photos() -> None:
+    shown = credible(1003, [Neighbour(i, f"photo {i}", 0.9, "drink", 0.04, None) for i in range(3)])
+    assert shown.tags.count("img") == 3
+    for text in (
+        "1,003 of 2,000 photos are in its 95% credible region",
+        "covers 3.1% of the sphere",
+        "concentration 25.0",
+        "similarity from 0.61",
+        "photo 0 drink similarity 0.90",
+        "and 1,000 more",
+    ):
+        assert text in shown.text
+    assert "percentile" not in shown.text
+
+
+def test_an_empty_credible_set_says_so() -> None:
+    shown = credible(0, [])
+    assert "0 of 2,000 photos" in shown.text
+    assert "nothing in the gallery is near enough" in shown.text
+
+
 EVIL = "<script>alert('x')</script>\" onerror='alert(1)'"
 
 
@@ -125,6 +154,7 @@ def test_names_labels_and_reasons_can_hold_anything() -> None:
     assert "script" not in shown.tags
     assert shown.text.count(EVIL) == 5
     assert shown.text.count(EVIL.rsplit("/", 1)[-1]) == 7
-    for text in (refusal(EVIL), welcome(EVIL)):
+    for text in (refusal(EVIL), refusal(EVIL, EVIL), welcome(EVIL)):
         assert "script" not in Parsed(text).tags
         assert EVIL in Parsed(text).text
+    assert "script" not in credible(1, [item], name=EVIL).tags

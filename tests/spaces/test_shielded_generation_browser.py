@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,11 +15,12 @@ from PIL import Image
 
 from hub_models.generation.digits import load_digits
 
+from ..pipelines.spell import tiny_pipelines
 from .conftest import SPACES
-from .serving import served
+from .serving import PATIENCE, served
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Page
+    from playwright.sync_api import Browser, Page
 
 pytestmark = pytest.mark.browser
 
@@ -71,6 +75,7 @@ def test_a_drawing_is_protected(tab: Page) -> None:
     sheet.wait_for()
     tab.get_by_role("button", name="Generate", exact=True).click()
     assert "draw a digit first" in tab.locator("#result .refusal").inner_text()
+    tab.locator("#drawing").get_by_label("Brush").click()
     box = sheet.bounding_box()
     across, middle = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
     tab.mouse.move(across, middle - 60)
@@ -102,6 +107,42 @@ def test_the_diversity_grid_shows_both_batches(tab: Page) -> None:
     assert tab.locator("#diversity img").count() == 24
     means = [float(text.split(":")[1]) for text in tab.locator("#diversity .distance").all_inner_texts()]
     assert means[1] > means[0]
+
+
+def test_a_text_to_image_model_by_a_setting(
+    browser: Browser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny_pipelines.stable_diffusion().save_pretrained(tmp_path / "model")
+    Image.effect_noise((40, 60), 50).convert("RGB").save(tmp_path / "mine.png")
+    monkeypatch.setenv("HUB_MODELS_TEXT_TO_IMAGE", str(tmp_path / "model"))
+    with served(SPACES / "shielded_generation/app.py", tmp_path) as address:
+        tab = browser.new_page(viewport={"width": 1280, "height": 1000})
+        tab.set_default_timeout(PATIENCE)
+        tab.goto(address)
+        tab.get_by_role("button", name="Generate", exact=True).click()
+        tab.locator("#result .refusal").wait_for()
+        tab.get_by_label("Prompt").fill("a cat")
+        tab.locator("input[type=file]").set_input_files(str(tmp_path / "mine.png"))
+        tab.get_by_text("mine.png").first.wait_for()
+        tab.get_by_role("button", name="Generate", exact=True).click()
+        tab.locator("#result .pair").wait_for()
+        assert "mine.png" in tab.locator("#result figcaption").nth(1).inner_text()
+        assert len(distances(tab)) == 2
+        tab.close()
+
+
+def test_a_model_that_cannot_be_had_ends_the_app_with_a_sentence(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, str(SPACES / "shielded_generation/app.py")],
+        env=os.environ | {"HUB_MODELS_TEXT_TO_IMAGE": str(tmp_path / "nothing"), "HF_HUB_OFFLINE": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 1
+    assert "error: HUB_MODELS_TEXT_TO_IMAGE=" in done.stderr
+    assert "its weights cannot be had" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_it_can_be_used_on_a_narrow_screen_and_by_keyboard(tab: Page) -> None:

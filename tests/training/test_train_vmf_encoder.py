@@ -9,10 +9,16 @@ import torch
 from safetensors.torch import load_file
 
 from hub_models.checkpoint_folder import GOLDEN, WEIGHTS, open_checkpoint
-from hub_models.errors import RecipeError
+from hub_models.errors import CheckpointError, RecipeError
 from hub_models.training import train_vmf_encoder as module
 from hub_models.training.recipe_vmf_encoder import VmfEncoderRecipe, load_vmf_encoder_recipe
-from hub_models.training.train_vmf_encoder import PairLoss, load_generator, train, train_vmf_encoder, with_seed
+from hub_models.training.train_vmf_encoder import (
+    PairLoss,
+    load_generator,
+    train,
+    train_vmf_encoder,
+    with_seed,
+)
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -92,7 +98,9 @@ def test_a_training_that_was_killed_goes_on_as_if_it_was_not(
         with pytest.raises(KilledError):
             weights(recipe)
     seen = []
-    monkeypatch.setattr(module, "_train_step", lambda r, step, *rest: (seen.append(step), whole(r, step, *rest)))
+    monkeypatch.setattr(
+        module, "_train_step", lambda r, step, *rest: (seen.append(step), whole(r, step, *rest))
+    )
     assert same(weights(recipe), straight)
     assert seen[0] == killed_before
 
@@ -123,7 +131,9 @@ def test_every_loss_trains_both_networks_at_once(recipe: VmfEncoderRecipe, loss:
 def test_losses_share_process_and_start(recipe: VmfEncoderRecipe):
     still = dataclasses.replace(recipe.training, learning_rate=1e-30)
     made = [
-        train(dataclasses.replace(recipe, training=dataclasses.replace(still, loss=loss)), show_progress=False)
+        train(
+            dataclasses.replace(recipe, training=dataclasses.replace(still, loss=loss)), show_progress=False
+        )
         for loss in ("mc-infonce", "elk")
     ]
     assert same(*(one.generator.state_dict() for one in made))
@@ -175,9 +185,22 @@ def test_the_checkpoint_holds_model_and_process(write_recipe: WriteRecipe, tmp_p
         assert torch.equal(one, other)
 
 
+def test_a_process_that_is_missing_or_of_another_recipe_is_named(write_recipe: WriteRecipe, tmp_path: Path):
+    folder = tmp_path / "made"
+    train_vmf_encoder(write_recipe(), folder, show_progress=False)
+    (folder / "recipe.toml").write_text(write_recipe(generator="width = 3").read_text())
+    with pytest.raises(CheckpointError, match=r"generator\.safetensors: not the process of this recipe"):
+        load_generator(folder)
+    (folder / "generator.safetensors").unlink()
+    with pytest.raises(CheckpointError, match="train the recipe again"):
+        load_generator(folder)
+
+
 @pytest.mark.parametrize("posterior", ["gaussian", "laplace", "injective"])
 @pytest.mark.parametrize("dims", [(3, 2), (2, 3)])
-def test_dimensions_and_families_need_not_fit(recipe: VmfEncoderRecipe, posterior: str, dims: tuple[int, int]):
+def test_dimensions_and_families_need_not_fit(
+    recipe: VmfEncoderRecipe, posterior: str, dims: tuple[int, int]
+):
     generator = dataclasses.replace(recipe.generator, posterior=posterior, latent_dim=dims[0])
     encoder = dataclasses.replace(recipe.encoder, embedding_dim=dims[1])
     trained = train(dataclasses.replace(recipe, generator=generator, encoder=encoder), show_progress=False)
