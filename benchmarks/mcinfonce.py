@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from mcinfonce_pictures import draw_pictures
+from mcinfonce_pictures import TEN_D, draw_pictures
 from report_files import as_text, provenance
 
 from hub_models.atomic import write_text
@@ -47,13 +47,7 @@ METHOD_SEEDS, ABLATION_SEEDS = 5, 2
 Change = dict[str, dict[str, Any]]
 _HALF = {"direction_steps": 1024, "concentration_steps": 1024}
 _ABLATION = {**_HALF, "samples": 128}
-_TEN_D = {
-    "direction_steps": 2048,
-    "concentration_steps": 2048,
-    "samples": 16,
-    "batch_size": 128,
-    "negatives": 8,
-}
+_TEN_D = {**_HALF, "rounds": 1, "samples": 16, "batch_size": 128, "negatives": 8}
 
 
 def _wide(dim: int) -> dict[str, Any]:
@@ -86,6 +80,12 @@ ABLATIONS: dict[str, Change] = {
     },
 }
 VARIANTS = METHODS | ABLATIONS
+TITLES = {
+    MAIN: "MCInfoNCE",
+    f"{MAIN}-elk": "ELK",
+    f"{MAIN}-hib": "HIB",
+    "mcinfonce-10d": TEN_D,
+}
 
 
 def variant(recipe: VmfEncoderRecipe, name: str) -> VmfEncoderRecipe:
@@ -169,6 +169,16 @@ def _by_seed(results: list[Result], name: str, metric: str, what: str) -> dict[i
     return {r.seed: r.value for r in results if (r.model, r.task, r.metric, r.read_out) == wanted}
 
 
+def shown_recipes(results: list[Result]) -> dict[str, VmfEncoderRecipe]:
+    """Title -> recipe of what the pictures show, those with results."""
+    released = load_vmf_encoder_recipe(FOLDER / RECIPE)
+    return {
+        title: variant(released, name)
+        for name, title in TITLES.items()
+        if released.seed in _by_seed(results, name, "mae", "pairwise cosines")
+    }
+
+
 def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
@@ -183,7 +193,7 @@ def main() -> None:
     report = {"summary": summary(results), "paired": paired(results)}
     write_text(REPORT, as_text({**provenance(COMMAND, "torch"), **report}))
     if arguments.pictures:
-        draw_pictures(load_vmf_encoder_recipe(FOLDER / RECIPE), variant, ROOT / "docs")
+        draw_pictures(shown_recipes(results), ROOT / "docs")
     if arguments.json:
         print_json(report)
     else:

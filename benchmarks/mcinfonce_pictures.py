@@ -1,8 +1,8 @@
-"""Pictures of benchmarks/mcinfonce.py: true against estimated concentration, and the recovered circle."""
+"""Pictures of benchmarks/mcinfonce.py: true against estimated concentrations, and the recovered circle."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -14,34 +14,36 @@ from hub_models.evaluation.ranking import spearman
 from hub_models.training.recipe_vmf_encoder import VmfEncoderRecipe
 from hub_models.training.train_vmf_encoder import TrainedEncoder, train
 
-Variant = Callable[[VmfEncoderRecipe, str], VmfEncoderRecipe]
+#: Title of the 10-D case.
+TEN_D = "MCInfoNCE, 10-D"
 _INPUTS = 1500
 _COLOUR, _TRUE = "#1f77b4", "#444444"
 
 
-def draw_pictures(recipe: VmfEncoderRecipe, variant: Variant, folder: Path) -> None:
-    """Write mcinfonce_concentration.png, mcinfonce_circle.png and mcinfonce_ten_d.png.
+def draw_pictures(recipes: Mapping[str, VmfEncoderRecipe], folder: Path) -> None:
+    """Write mcinfonce_methods.png, mcinfonce_recovered.png, and mcinfonce_ten_d.png if that case is among them.
 
     Args:
-        recipe: of the released encoder.
-        variant: gives the recipe of a named variant; its training is taken from the cache, or made.
+        recipes: title -> recipe, the released one first; their trainings are taken from the cache.
         folder: to write into.
     """
-    name = recipe.name
-    shown = {"MCInfoNCE": name, "ELK": f"{name}-elk", "HIB": f"{name}-hib"}
-    trained = {title: train(variant(recipe, key)) for title, key in shown.items()}
-    figure, axes = plt.subplots(1, 3, figsize=(10, 3.4), layout="constrained")
-    for axis, (title, one) in zip(axes, trained.items(), strict=True):
+    trained = {title: train(recipe, show_progress=False) for title, recipe in recipes.items()}
+    released, ten = next(iter(trained.values())), trained.pop(TEN_D, None)
+    figure, axes = plt.subplots(
+        1, len(trained), figsize=(3.5 * len(trained), 3.4), layout="constrained", squeeze=False
+    )
+    for axis, (title, one) in zip(axes[0], trained.items(), strict=True):
         _concentrations(axis, one, title)
-    _save(figure, folder / "mcinfonce_concentration.png")
-    figure, axes = plt.subplots(1, 2, figsize=(7.2, 3.6), layout="constrained")
-    _circle(axes[0], axes[1], trained["MCInfoNCE"])
-    _save(figure, folder / "mcinfonce_circle.png")
-    figure, axes = plt.subplots(1, 2, figsize=(7.2, 3.4), layout="constrained")
-    ten = train(variant(recipe, "mcinfonce-10d"))
-    _concentrations(axes[0], ten, "MCInfoNCE, 10-D")
-    _cosines(axes[1], ten)
-    _save(figure, folder / "mcinfonce_ten_d.png")
+    _save(figure, folder / "mcinfonce_methods.png")
+    figure, axes = plt.subplots(1, 3, figsize=(10.5, 3.6), layout="constrained")
+    _concentrations(axes[0], released, "Concentrations")
+    _circle(axes[1], axes[2], released)
+    _save(figure, folder / "mcinfonce_recovered.png")
+    if ten is not None:
+        figure, axes = plt.subplots(1, 2, figsize=(7.2, 3.4), layout="constrained")
+        _concentrations(axes[0], ten, TEN_D)
+        _cosines(axes[1], ten)
+        _save(figure, folder / "mcinfonce_ten_d.png")
 
 
 @torch.no_grad()

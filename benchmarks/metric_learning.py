@@ -36,8 +36,8 @@ RESULTS = Path(__file__).parent / "results" / "metric_learning.jsonl"
 COMMAND = "python benchmarks/metric_learning.py"
 DATASETS = {"cub": "nivmf-cub", "cars": "nivmf-cars"}
 
-#: A loss that sees directions only starts with shorter embeddings, which it was tuned with.
-DIRECTIONS = {"training.start_concentration": 50.0}
+#: A loss that sees directions only: its usual certainty is the norm, with the start that it was tuned with.
+DIRECTIONS = {"training.start_concentration": 50.0, "network.concentration_from": "norm"}
 #: Method -> what it changes in the recipe of the released model, field by field.
 METHODS: dict[str, dict[str, Any]] = {
     "EL-nivMF": {},
@@ -46,15 +46,26 @@ METHODS: dict[str, dict[str, Any]] = {
     "ProxyNCA++": {"loss.name": "proxy_nca", "loss.temperature": 1 / 18, **DIRECTIONS},
     "cosine softmax": {"loss.name": "cosine_softmax", "loss.temperature": 0.05, **DIRECTIONS},
 }
+#: Temperatures of the other similarities are such that all begin with logits of about the same spread.
+ISOTROPIC = {"loss.concentration": 60.0, "loss.temperature": 1.0, "training.start_concentration": 60.0}
 #: Design choice -> what it changes, on birds only.
 ABLATIONS: dict[str, dict[str, Any]] = {
-    "point nivMF": {"loss.name": "nivmf"},
-    "EL-vMF": {"loss.name": "el_vmf"},
-    "B-vMF": {"loss.name": "b_vmf"},
-    "KL": {"loss.name": "kl"},
-    "L2": {"loss.name": "l2"},
-    "cosine": {"loss.name": "cosine"},
-    "without guidance": {"loss.guidance_weight": 0.0},
+    "point nivMF": {"loss.name": "nivmf", "loss.temperature": 1.0},
+    "EL-vMF": {"loss.name": "el_vmf", **ISOTROPIC},
+    "B-vMF": {"loss.name": "b_vmf", **ISOTROPIC},
+    "KL": {"loss.name": "kl", **ISOTROPIC},
+    "L2": {
+        "loss.name": "l2",
+        "loss.concentration": 10.0,
+        "loss.temperature": 10.0,
+        "training.start_concentration": 10.0,
+    },
+    "cosine": {"loss.name": "cosine", "loss.temperature": 0.05},
+    "concentration is the norm": {
+        "network.concentration_from": "norm",
+        "training.start_concentration": 100.0,
+    },
+    "ProxyAnchor guidance": {"loss.guidance_weight": 0.3},
     "temperature outside": {"loss.temperature_placement": "outside"},
     "reference normaliser": {"loss.normalizer": "reference"},
     "cold proxies": {"loss.warm_start": False},

@@ -1,21 +1,25 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from hub_models import noisy_or_posterior
 from hub_models.errors import FailureNetworkError
 from hub_models.noisy_or import NoisyOr
 from hub_models.noisy_or_compiled import is_available
-from hub_models.noisy_or_evidence import Evidence, read_evidence
+from hub_models.noisy_or_evidence import Case, Evidence, read_evidence
 from hub_models.noisy_or_moments import Moments
 from hub_models.noisy_or_posterior import infer
+from hub_models.noisy_or_proposal import Proposal
 from hub_models.noisy_or_questions import inspection_values, risk_priorities, sensitivities
 from hub_models.noisy_or_records import warnings_of
 
 from .random_failure_networks import enumerated, random_evidence, random_network
 
+NEEDS_NUMBA = pytest.mark.skipif(not is_available(), reason="needs numba")
 NOTHING = Evidence(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64))
 
 
@@ -94,6 +98,32 @@ def test_few_effective_samples_and_a_heavy_tail_are_said() -> None:
     assert "worth only" in text
     assert "Pareto k" in text
     assert warnings_of(None, 0.0, 0.01) == ()
+
+
+@pytest.mark.parametrize("compiled", [False, pytest.param(True, marks=NEEDS_NUMBA)])
+def test_a_misled_sampler_is_found_out(compiled: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Guesses that favour the causes that hardly ever act: the weights betray it, and so do the warnings."""
+    pairs = range(3)
+    network = NoisyOr.from_edges(
+        [(f"{kind} {i}", f"effect {i}", 0.5) for i in pairs for kind in ("common", "rare")],
+        {f"common {i}": 0.1 for i in pairs} | {f"rare {i}": 1e-4 for i in pairs},
+    )
+    evidence = read_evidence(network, [f"effect {i}" for i in pairs], [])
+    right = infer(network, evidence, exact=True)
+    honest = infer(network, evidence, exact=False, compiled=compiled)
+    assert not honest.warnings
+    good = noisy_or_posterior.propose
+
+    def misled(cases: list[Case]) -> Proposal:
+        proposal = good(cases)
+        rare = np.array(["rare" in cases[0].network.names[i] for i in range(cases[0].informed)])
+        return replace(proposal, marginal=np.where(rare, 1.0, 1e-3), excess=np.zeros_like(proposal.excess))
+
+    monkeypatch.setattr(noisy_or_posterior, "propose", misled)
+    answer = infer(network, evidence, exact=False, compiled=compiled, time_limit=0.3)
+    assert max(abs(a.probability - b.probability) for a, b in zip(answer, right, strict=True)) > 0.01
+    assert answer.pareto_k > 0.7
+    assert "Pareto k" in " ".join(answer.warnings)
 
 
 @pytest.mark.parametrize(

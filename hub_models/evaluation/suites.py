@@ -29,6 +29,7 @@ class Suite:
 
 SUITES = {
     "cifar10h": Suite("probabilistic-embedding", "cifar10h.cifar10h"),
+    "credible": Suite("vmf-encoder", "credible_coverage.credible"),
     "recovery": Suite("vmf-encoder", "recovery.recovery"),
     "retrieval": Suite("probabilistic-embedding", "retrieval_suite.retrieval_suite"),
     "root-causes": Suite("failure-network", "root_causes.root_causes"),

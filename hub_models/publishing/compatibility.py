@@ -44,12 +44,15 @@ licence = "apache-2.0"
 
 def write_exports(target: Path) -> list[Path]:
     """One ``<task>.zip`` for each family and for generators; returns them."""
+    import torch
+
     target.mkdir(parents=True, exist_ok=True)
     written = []
     with tempfile.TemporaryDirectory() as scratch:
         for task, make in MAKERS.items():
             root = Path(scratch, task)
             root.mkdir()
+            torch.manual_seed(0)
             folder = _repository(make(root), root / "hub" / task)
             for path in (found for pattern in LEFT_OUT for found in folder.glob(pattern)):
                 path.unlink()
@@ -99,13 +102,11 @@ def _recipe(root: Path, task: str, **more: str) -> Path:
 def _on_a_backbone(root: Path, task: str, make: Callable[[], PreTrainedModel]) -> Path:
     """A checkpoint of a model with a frozen backbone."""
     import timm
-    import torch
     from safetensors.torch import save_file
 
     from ..backbones import fill_backbone
 
     weights = root / "backbone.safetensors"
-    torch.manual_seed(0)
     state = timm.create_model(BACKBONE, pretrained=False).state_dict()
     _fill(state)
     save_file(state, weights)

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from openpyxl import load_workbook
+from openpyxl import Workbook, load_workbook
 
 from hub_models.errors import FailureTableError
 from hub_models.failure.records import (
@@ -149,6 +149,23 @@ def test_a_hundred_thousand_rows(tmp_path: Path) -> None:
     table = read_table(write(tmp_path / "fmea.csv", text), "diez")
     assert len(table.relations) == 100_000
     assert len(table.failures) == 100_001
+
+
+@pytest.mark.slow
+def test_a_workbook_of_a_hundred_thousand_rows(tmp_path: Path) -> None:
+    """Read cell by cell: about ten seconds and a quarter of a gigabyte."""
+    book = Workbook(write_only=True)
+    failures, relations = book.create_sheet("Failures"), book.create_sheet("Relations")
+    failures.append(["failure", "process step", "occurrence (Anna)"])
+    relations.append(["cause", "effect", "trigger (Anna)"])
+    for i in range(20_000):
+        failures.append([f"f{i}", f"step {i // 2000}", 1 + i % 9])
+        for back in range(1, min(i, 4) + 1):
+            relations.append([f"f{i - back}", f"f{i}", 1 + i % 5])
+    book.save(tmp_path / "fmea.xlsx")
+    table = read_table(tmp_path / "fmea.xlsx", "diez")
+    assert len(table.failures) == 20_000
+    assert len(table.relations) == 79_990
 
 
 FORMULAS = [

@@ -1,7 +1,7 @@
 """Run by itself, in a process that knows datasets but not this project: every split of data sets, by id.
 
 Arguments: ``id@revision`` of a data set, and names of configurations; none means all, which only the Hub can tell.
-Prints JSON: configuration -> number of rows and the first one. Streams them too, unless offline: a stream is not cached.
+Prints JSON: configuration -> split, number of rows, the first one. Streams them too, but not offline.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hub_models.spell import (
+    spell_coordinates,
     spell_reference_building,
     spell_references,
     spell_rerank,
@@ -20,6 +21,7 @@ from hub_models.spell import (
     spell_search,
 )
 from hub_models.spell.spell_coordinates import fit_coordinates
+from hub_models.spell.spell_errors import ReferencesError
 from hub_models.spell.spell_index import Index
 from hub_models.spell.spell_int8 import prepare, quantise
 from hub_models.spell.spell_protected import InsidePairs
@@ -49,6 +51,7 @@ def planted() -> torch.Tensor:
 def indexed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Small sets take an index and several shards, chunks and reads too."""
     monkeypatch.setattr(spell_references, "SMALL_BYTES", 0)
+    monkeypatch.setattr(spell_coordinates, "LEVELS", (16, 40, 80, 120))
     monkeypatch.setattr(spell_reference_building, "SHARD_BYTES", 64 * 2 * 400)
     monkeypatch.setattr(spell_scan, "TILES", 2)
     monkeypatch.setattr(spell_search, "_BYTES", 37 * 4 * 400)
@@ -135,6 +138,41 @@ def test_a_trajectory_reuses_its_anchors_and_misses_nothing(
             assert found(search.within(queries, radius), stored) == brute(queries, stored, radius)
     assert 0 < len(passes) < 40
     assert found(search.within(queries[:2], 4.0), stored) == brute(queries[:2], stored, 4.0)  # another batch
+
+
+@pytest.mark.usefixtures("indexed", "either")
+def test_rows_that_were_read_are_seldom_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What lies outside the coordinates of the index is remembered, and stays a bound while the query moves."""
+    monkeypatch.setattr(spell_coordinates, "LEVELS", (8, 16))
+    rows = torch.randn(COUNT, *SHAPE, generator=torch.Generator().manual_seed(0))
+    references = ReferenceSet.build(latents=rows, folder=tmp_path)
+    stored = rows.half().float().flatten(1)
+    queries, radius = stored[:4] * 0.9, 14.0
+    step = torch.randn(4, 400, generator=torch.Generator().manual_seed(1)) * 0.02
+    read = []
+    read_rows = references._reader.read
+    monkeypatch.setattr(
+        references._reader, "read", lambda numbers: read.append(len(numbers)) or read_rows(numbers)
+    )
+    search = references.search()
+    reads = []
+    for number in range(12):
+        here = queries + step * number
+        read.clear()
+        assert found(search.within(here, radius), stored) == brute(here, stored, radius)
+        reads.append(sum(read))
+    assert reads[0] > 100
+    assert max(reads[1:]) < reads[0] / 4
+
+
+@pytest.mark.usefixtures("indexed", "either")
+def test_a_shard_cut_short_while_it_is_searched_is_named(tmp_path: Path) -> None:
+    references = ReferenceSet.build(latents=planted(), folder=tmp_path)
+    search = references.search()
+    shard = tmp_path / "shard-00002.safetensors"
+    shard.write_bytes(shard.read_bytes()[:5000])
+    with pytest.raises(ReferencesError, match=r"shard-00002\.safetensors: was cut short while in use"):
+        list(search.within(torch.zeros(1, 400), 1e8))
 
 
 @pytest.mark.usefixtures("indexed", "either")
