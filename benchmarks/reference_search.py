@@ -154,7 +154,7 @@ def exactness(references: ReferenceSet, latents: Latents) -> dict[str, Any]:
     radii = [rho * references.typical_distance() for rho in EXACT_RHOS]
     runs = [trajectory(latents, stored, make(), seed) for seed in (2, 3) for make in SCHEDULES.values()]
     # Steps in order, so that anchors are at work; few of the early ones, where most references are inside.
-    groups = [batch for run in runs for batch in (*run[:18:6], *run[18:])]
+    groups = [batch for run in runs for batch in (*run[:18:9], *run[18:])]
     edge = torch.cat([borderline(stored[i * 16 : i * 16 + 16], radius, i) for i, radius in enumerate(radii)])
     planted = torch.cat([special[::4], special[::4] + 1e-3])
     groups += list(torch.cat([edge, planted]).split(8))

@@ -102,26 +102,24 @@ def test_few_effective_samples_and_a_heavy_tail_are_said() -> None:
 
 @pytest.mark.parametrize("compiled", [False, pytest.param(True, marks=NEEDS_NUMBA)])
 def test_a_misled_sampler_is_found_out(compiled: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Guesses that favour the causes that hardly ever act: the weights betray it, and so do the warnings."""
-    pairs = range(3)
+    """Guesses that favour the causes that hardly ever act: the weights betray it, and the warnings say so."""
+    generator = np.random.default_rng(0)
+    priors = {f"cause {i} {j}": float(10 ** -generator.uniform(1, 5)) for i in range(4) for j in range(10)}
     network = NoisyOr.from_edges(
-        [(f"{kind} {i}", f"effect {i}", 0.5) for i in pairs for kind in ("common", "rare")],
-        {f"common {i}": 0.1 for i in pairs} | {f"rare {i}": 1e-4 for i in pairs},
+        [(name, f"effect {name.split()[1]}", float(generator.uniform(0.2, 0.9))) for name in priors], priors
     )
-    evidence = read_evidence(network, [f"effect {i}" for i in pairs], [])
+    evidence = read_evidence(network, [f"effect {i}" for i in range(4)], [])
     right = infer(network, evidence, exact=True)
-    honest = infer(network, evidence, exact=False, compiled=compiled)
-    assert not honest.warnings
+    assert not infer(network, evidence, exact=False, compiled=compiled).warnings
     good = noisy_or_posterior.propose
 
     def misled(cases: list[Case]) -> Proposal:
         proposal = good(cases)
-        rare = np.array(["rare" in cases[0].network.names[i] for i in range(cases[0].informed)])
-        return replace(proposal, marginal=np.where(rare, 1.0, 1e-3), excess=np.zeros_like(proposal.excess))
+        return replace(proposal, marginal=1e-5 / proposal.marginal, excess=np.zeros_like(proposal.excess))
 
     monkeypatch.setattr(noisy_or_posterior, "propose", misled)
     answer = infer(network, evidence, exact=False, compiled=compiled, time_limit=0.3)
-    assert max(abs(a.probability - b.probability) for a, b in zip(answer, right, strict=True)) > 0.01
+    assert max(abs(a.probability - b.probability) for a, b in zip(answer, right, strict=True)) > 0.02
     assert answer.pareto_k > 0.7
     assert "Pareto k" in " ".join(answer.warnings)
 

@@ -99,6 +99,7 @@ def retrieval_figures(images: EmbeddedImages) -> Iterator[tuple[str, str, Interv
         yield "r-auroc", name, bootstrap(auroc, uncertainty, failed)
 
 
+@torch.inference_mode()
 def embed(model: ProbabilisticEmbeddingModel, cut: BackboneCut, test: LabelledMaps) -> EmbeddedImages:
     """Test images in their whole view, with the model's uncertainty and two that every proxy model has.
 

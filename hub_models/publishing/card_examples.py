@@ -12,6 +12,8 @@ from ..errors import CheckpointError
 
 #: Stands for a checkpoint that only the reader has; a block with it cannot be run here.
 READERS_OWN = "your/checkpoint"
+#: Not for the code of a card.
+TOKENS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
 _BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -35,7 +37,7 @@ def run_block(block: str, repositories: Path, seconds: float = 300) -> str:
         done = subprocess.run(
             [sys.executable, "-W", "ignore", "-c", block],
             cwd=repositories,
-            env=os.environ | quiet,
+            env={name: value for name, value in os.environ.items() if name not in TOKENS} | quiet,
             capture_output=True,
             text=True,
             check=False,

@@ -34,7 +34,7 @@ def accuracy_rows(benchmark: dict[str, Any]) -> list[list[str]]:
                 f"{limit:g}",
                 f"{max(line['error'] for line in lines):.4f}",
                 f"{sum(line['top_is_right'] for line in lines)} of {len(lines)}",
-                f"{min(line['top5_overlap_with_ties'] for line in lines)}",
+                f"{min(line['top5_overlap'] for line in lines)}",
                 _span([line["log10_evidence"] for line in lines]),
                 f"{min(line['effective'] for line in lines):,}",
                 f"{max(line['pareto_k'] for line in lines):.2f}",

@@ -54,8 +54,8 @@ KNOWN = {
 
 
 def training_data(recipe: Mapping[str, Any]) -> list[dict[str, str]]:
-    """Name, licence and terms of every data set that a recipe's ``[data]`` names and that is known here."""
-    names = {_name(text) for text in _texts(recipe.get("data", {}))}
+    """Name, licence and terms of every data set that a recipe names in its tables of data and that is known here."""
+    names = {_name(text) for text in _texts([recipe.get(table, {}) for table in ("data", "soft_labels")])}
     return [asdict(KNOWN[name]) for name in sorted(names & KNOWN.keys())]
 
 

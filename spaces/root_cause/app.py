@@ -29,7 +29,9 @@ from hub_models.failure.records import InvalidTableError
 from hub_models.space import serve
 
 NETWORK = "HUB_MODELS_FAILURE_NETWORK"
-BATTERY = Path(__file__).parents[2] / "datasets_scripts/battery_fmea"
+HERE = Path(__file__).parent
+EXPORTED = HERE / "battery_fmea"  # `hub-models export` puts the table beside the app
+BATTERY = EXPORTED if EXPORTED.is_dir() else HERE.parents[1] / "datasets_scripts/battery_fmea"
 STATED, DIEZ, HENRION = "the file says it", "this cause alone (Diez)", "unnamed causes included (Henrion)"
 MEANINGS = {STATED: None, DIEZ: "diez", HENRION: "henrion"}
 SWITCHES = 6

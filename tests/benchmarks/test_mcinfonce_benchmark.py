@@ -34,8 +34,8 @@ def test_variants_are_recipes_that_share_what_they_do_not_change(benchmark: Modu
     for name in benchmark.METHODS:
         method = benchmark.variant(released, name)
         assert method.generator == released.generator
-        assert method.training.steps == released.training.steps == 8192
-        assert method.training.batch_size == released.training.batch_size
+        assert method.training.steps == 4096
+        assert method.training.batch_size == 128
 
 
 def test_every_seed_is_finished_before_the_next(benchmark: ModuleType):
@@ -48,7 +48,7 @@ def test_every_seed_is_finished_before_the_next(benchmark: ModuleType):
 
 def test_differences_are_paired_by_seed(benchmark: ModuleType):
     """Gaps 0.1, 0.2, 0.3: mean 0.2, standard error 0.0577, times 4.303 for two degrees of freedom."""
-    ours = [result(benchmark.MAIN, seed, 0.9) for seed in (4, 5, 6, 7)]
+    ours = [result(benchmark.SMALL, seed, 0.9) for seed in (4, 5, 6, 7)]
     theirs = [result(f"{benchmark.MAIN}-elk", 4 + i, 0.8 - 0.1 * i) for i in range(3)]
     [line] = benchmark.paired([*ours, *theirs])
     assert line["against"] == f"{benchmark.MAIN}-elk"

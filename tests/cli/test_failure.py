@@ -83,6 +83,18 @@ def test_repair_writes_a_consistent_copy_and_a_report(workbook: Path, tmp_path: 
     run("failure", "check", tmp_path / "folder")
 
 
+@pytest.mark.parametrize("method", ["optimised", "genetic"])
+def test_repair_leaves_alone_what_is_to_be_kept(workbook: Path, tmp_path: Path, method: str) -> None:
+    how = ("--method", method, "--output", tmp_path / "new.xlsx")
+    rejected = invoke("failure", "repair", workbook, *how)["changes"][0]["what"]
+    done = invoke("failure", "repair", workbook, *how, "--keep", rejected)
+    assert done["kept"] == [rejected]
+    assert rejected not in [change["what"] for change in done["changes"]]
+    run("failure", "check", tmp_path / "new.xlsx")
+    _, err = run("failure", "repair", workbook, *how, "--keep", "failure 999", status=2)
+    assert "not in the table" in err
+
+
 def test_build_refuses_contradictions_and_other_folders(workbook: Path, tmp_path: Path) -> None:
     _, err = run("failure", "build", workbook, "--output", tmp_path / "net", status=2)
     assert "hub-models failure repair" in err
