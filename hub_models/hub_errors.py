@@ -36,5 +36,13 @@ class ConflictError(HubError):
     """Somebody else changed the repository meanwhile."""
 
 
+class AnswerError(HubError):
+    """The Hub answered with something else than was asked for: cut short, of another size, no JSON."""
+
+
+class KeepingError(HubError):
+    """What arrived cannot be written to the cache."""
+
+
 class AlteredError(HubError):
     """What arrived is not what the manifest lists, or not what this project published."""

@@ -8,11 +8,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
+from .errors import CheckpointError
 from .hub_errors import (
+    AnswerError,
     ConflictError,
     GatedError,
     HubError,
     HubPermissionError,
+    KeepingError,
     NotCachedError,
     NotOnHubError,
     UnreachableError,
@@ -64,7 +67,7 @@ def hub_errors(what: str, endpoint: str) -> Iterator[None]:
     log_in = "log in with `hf auth login` or set HF_TOKEN"
     try:
         yield
-    except HubError:
+    except CheckpointError:  # told already
         raise
     except GatedRepoError as error:
         raise GatedError(
@@ -109,6 +112,15 @@ def hub_errors(what: str, endpoint: str) -> Iterator[None]:
         raise HubError(f"{what}: {endpoint} refuses it ({status}: {error.server_message})") from error
     except (httpx.HTTPError, ConnectionError, TimeoutError) as error:
         raise _unreachable(what, endpoint) from error
+    except OSError as error:
+        if error.errno is not None:
+            raise KeepingError(
+                f"{what}: cannot be kept in the cache ({error.strerror}); check free space and permissions, or set "
+                "HF_HOME to another folder"
+            ) from error
+        raise _nonsense(what, endpoint, error) from error
+    except (KeyError, TypeError, ValueError) as error:  # what huggingface_hub makes of a broken answer
+        raise _nonsense(what, endpoint, error) from error
 
 
 def _not_cached(what: str) -> NotCachedError:
@@ -120,6 +132,13 @@ def _not_cached(what: str) -> NotCachedError:
 def _unreachable(what: str, endpoint: str) -> UnreachableError:
     return UnreachableError(
         f"{what}: not in the cache, and {endpoint} cannot be reached; check the network and HF_ENDPOINT"
+    )
+
+
+def _nonsense(what: str, endpoint: str, error: Exception) -> AnswerError:
+    said = " ".join(str(error).split())[:200]
+    return AnswerError(
+        f"{what}: {endpoint} does not answer as a Hub does ({said}); try again later, or ask its operator"
     )
 
 

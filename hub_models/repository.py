@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from safetensors import SafetensorError
+
 from .atomic import file_sha256
 from .backbones import image_processor, load_weights, without_classifier
 from .checkpoint_folder import (
@@ -83,7 +85,6 @@ def load_strictly(folder: Path) -> PreTrainedModel:
             message lists them all.
     """
     from huggingface_hub.errors import StrictDataclassError
-    from safetensors import SafetensorError
     from transformers import AutoModel
 
     check_manifest(folder)
@@ -189,7 +190,7 @@ def replace_folder(target: Path) -> Iterator[Path]:
             if target.exists():
                 target.rename(Path(temporary, "replaced"))
             folder.rename(target)
-    except OSError as error:
+    except (OSError, SafetensorError) as error:  # the latter where the disk is full
         raise CheckpointError(
             f"{target}: cannot be written ({error}); check free space and permissions"
         ) from error

@@ -105,9 +105,26 @@ def _generator(folder: Path, config: Mapping[str, Any]) -> Facts:
     }
 
 
+def _probabilistic_embedding(folder: Path, config: Mapping[str, Any]) -> Facts:
+    import timm
+
+    return {
+        "backbone": config["backbone"],
+        "dim": config["dim"],
+        "image_size": config["image_size"],
+        "classes": len(config.get("class_names") or []),
+    }, {
+        "library_name": "transformers",
+        "pipeline_tag": "image-feature-extraction",
+        "base_model": getattr(timm.get_pretrained_cfg(config["backbone"]), "hf_hub_id", None),
+        "tags": ["probabilistic-embedding", "uncertainty", "image-retrieval", "metric-learning", "timm"],
+    }
+
+
 #: Task of a recipe -> facts for its template, and metadata for the Hub.
 FACTS: dict[str, Callable[[Path, Mapping[str, Any]], Facts]] = {
     "class-conditional-generation": _generator,
     "failure-network": _failure_network,
     "image-uncertainty": _image_uncertainty,
+    "probabilistic-embedding": _probabilistic_embedding,
 }
