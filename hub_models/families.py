@@ -15,7 +15,8 @@ class Family:
     Attributes:
         task: ``task`` in a recipe, and the name of the transformers pipeline where there is one.
         model_type: of the configuration.
-        headline: the figure that stands for a model in a list, (task, metric, read-out) of results.jsonl.
+        headline: the figure that stands for a model in a list, (task, metric, read-out) of results.jsonl; any task
+            where it is "".
         headline_words: what that figure is.
         pipeline: None where transformers' pipelines have nothing to add.
         input_type: ``type`` of the pipeline in transformers' registry.
@@ -67,7 +68,7 @@ FAMILIES = (
         model_type="probabilistic_embedding",
         config="configuration_probabilistic_embedding.ProbabilisticEmbeddingConfig",
         model="modeling_probabilistic_embedding.ProbabilisticEmbeddingModel",
-        headline=("retrieval@1", "r@1", ""),
+        headline=("", "r@1", ""),
         headline_words="nearest image of the same class",
         whole_image=True,
     ),

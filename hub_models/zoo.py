@@ -274,7 +274,8 @@ def _model_entry(
 
 def _headline(results: list[dict[str, Any]], figure: tuple[str, str, str], words: str) -> str | None:
     """One figure with its interval; the card has them all."""
+    task, *rest = figure
     for line in results:
-        if (line["task"], line["metric"], line["read_out"]) == figure:
+        if task in ("", line["task"]) and rest == [line["metric"], line["read_out"]]:
             return f"{words} {line['value']:.3f} [{line['low']:.3f}, {line['high']:.3f}]"
     return None

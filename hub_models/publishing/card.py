@@ -121,10 +121,24 @@ def _probabilistic_embedding(folder: Path, config: Mapping[str, Any]) -> Facts:
     }
 
 
+def _vmf_encoder(folder: Path, config: Mapping[str, Any]) -> Facts:
+    generator = read_recipe(folder / RECIPE)["generator"]
+    return {
+        "dim": config["embedding_dim"],
+        "input_dim": config["input_dim"],
+        "lowest": generator["lowest_concentration"],
+        "highest": generator["highest_concentration"],
+    }, {
+        "library_name": "transformers",
+        "tags": ["vmf-encoder", "probabilistic-embedding", "uncertainty"],
+    }
+
+
 #: Task of a recipe -> facts for its template, and metadata for the Hub.
 FACTS: dict[str, Callable[[Path, Mapping[str, Any]], Facts]] = {
     "class-conditional-generation": _generator,
     "failure-network": _failure_network,
     "image-uncertainty": _image_uncertainty,
     "probabilistic-embedding": _probabilistic_embedding,
+    "vmf-encoder": _vmf_encoder,
 }

@@ -24,8 +24,6 @@ from .loopback.clients import environment, run
 from .loopback.server import LoopbackHub
 
 REPOSITORY = "zoo/tiny"
-#: Safe already, but the error is not one of ours yet: see hub_errors in hub_requests.py.
-UNTYPED = pytest.mark.xfail(reason="hub_errors lets OSError, ValueError and KeyError through")
 LOAD_WITHOUT_FLAG = """
 import sys
 sys.modules["hub_models"] = None
@@ -126,7 +124,6 @@ def test_main_moves_between_the_check_and_the_load(
     assert not canary.sang
 
 
-@UNTYPED
 @pytest.mark.parametrize(
     "name", ["../../../../escaped", "/escaped", "..\\escaped", "a/../../../../../escaped"]
 )
@@ -167,22 +164,17 @@ def test_a_bad_network_is_overcome(
         pytest.param(
             {"path": "/_stored/", "method": "GET", "content": b"short", "times": 99},
             id="too short",
-            marks=UNTYPED,
         ),
         pytest.param(
             {"path": "model.safetensors", "method": "HEAD", "size": 7, "times": 99},
             id="size too small",
-            marks=UNTYPED,
         ),
         pytest.param(
             {"path": "model.safetensors", "method": "HEAD", "size": 10**15, "times": 99},
             id="size too large",
-            marks=UNTYPED,
         ),
-        pytest.param({"path": "/tree/", "content": b"not JSON", "times": 99}, id="no JSON", marks=UNTYPED),
-        pytest.param(
-            {"path": "/tree/", "content": b"[{}]", "times": 99}, id="not what was asked", marks=UNTYPED
-        ),
+        pytest.param({"path": "/tree/", "content": b"not JSON", "times": 99}, id="no JSON"),
+        pytest.param({"path": "/tree/", "content": b"[{}]", "times": 99}, id="not what was asked"),
         pytest.param({"path": "/_stored/", "method": "GET", "status": 500, "times": 99}, id="500 for ever"),
     ],
 )
@@ -205,7 +197,6 @@ def test_bytes_of_the_right_size_but_others(hub_with_tiny: LoopbackHub, tiny_rep
         hub_models.load(REPOSITORY)
 
 
-@UNTYPED
 def test_a_full_disk(hub_with_tiny: LoopbackHub, tiny_repository: Path, monkeypatch: pytest.MonkeyPatch):
     with full_disk(room=100_000), pytest.raises(HubError, match="check free space"):
         hub_models.load(REPOSITORY)

@@ -19,10 +19,6 @@ from .hostile import Canary, edit_json, full_disk, safetensors, sign
 PIECE = b'"x%d":{"dtype":"F32","shape":[0],"data_offsets":[0,0]}'
 
 
-#: Safe already, but the error is not one of ours yet: see replace_folder in repository.py.
-UNTYPED = pytest.mark.xfail(reason="replace_folder lets SafetensorError through")
-
-
 @pytest.fixture
 def canary(tmp_path: Path) -> Canary:
     return Canary(tmp_path / "sang")
@@ -192,7 +188,6 @@ def test_a_summary_that_would_run_in_a_browser_is_never_published(
     assert "'<script', which could run" in failed["card metadata"]
 
 
-@UNTYPED
 def test_a_full_disk_leaves_the_earlier_export(tiny_checkpoint: Path, tmp_path: Path):
     before = contents(export(tiny_checkpoint, tmp_path).parent)
     with full_disk(100_000), pytest.raises(CheckpointError, match=r"cannot be written .*; check free space"):
@@ -200,7 +195,6 @@ def test_a_full_disk_leaves_the_earlier_export(tiny_checkpoint: Path, tmp_path: 
     assert contents(tmp_path) == before
 
 
-@UNTYPED
 def test_a_full_disk_leaves_no_half_in_the_cache(
     tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
