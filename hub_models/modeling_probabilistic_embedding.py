@@ -71,8 +71,9 @@ class ProbabilisticEmbeddingModel(PreTrainedModel):
         self.concentration_head = _concentration_head(width, config)
         if config.class_names:
             classes = len(config.class_names)
-            self.proxy_directions = _kept(torch.ones(classes, config.dim))
-            self.proxy_concentrations = _kept(torch.ones(classes, config.dim if config.non_isotropic else 1))
+            self.register_buffer("proxy_directions", torch.ones(classes, config.dim))
+            scales = config.dim if config.non_isotropic else 1
+            self.register_buffer("proxy_concentrations", torch.ones(classes, scales))
         self.post_init()
 
     @torch.no_grad()
@@ -130,8 +131,8 @@ class ProbabilisticEmbeddingModel(PreTrainedModel):
             )
         self.config.class_names = list(names)
         self.config.non_isotropic = concentrations.shape[1] > 1
-        self.proxy_directions = _kept(directions.detach().clone())
-        self.proxy_concentrations = _kept(concentrations.detach().clone())
+        self.register_buffer("proxy_directions", directions.clone())
+        self.register_buffer("proxy_concentrations", concentrations.clone())
 
     def class_log_density(self, directions: Tensor) -> Tensor:
         """log-density (..., C) of unit vectors (..., D) under the proxy of each of ``config.class_names``.
@@ -149,10 +150,6 @@ def _concentration_head(width: int, config: ProbabilisticEmbeddingConfig) -> nn.
     if config.concentration_from == "norm":
         return None
     return nn.Sequential(nn.Linear(width, config.head_width), nn.LeakyReLU(), nn.Linear(config.head_width, 1))
-
-
-def _kept(values: Tensor) -> nn.Parameter:
-    return nn.Parameter(values, requires_grad=False)
 
 
 def _at_least_float32(values: Tensor) -> Tensor:

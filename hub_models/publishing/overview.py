@@ -16,7 +16,8 @@ def main() -> None:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(10, 5.4), layout="constrained")
-    photos, digits, causes = figure.subfigures(3, 1, height_ratios=[1.25, 1.1, 1.2])
+    panels: Any = figure.subfigures(3, 1, height_ratios=[1.25, 1.1, 1.2])
+    photos, digits, causes = panels
     _photos(photos)
     _digits(digits)
     _causes(causes)

@@ -29,7 +29,7 @@ class SoftLabels:
         positive_concentration, samples, negatives, variant: see `InBatchMCInfoNCE`.
         epochs: passes over the training folds.
         batch_size: pairs of a batch.
-        learning_rate: of the embedding and of the concentration's head; the backbone is frozen by then.
+        learning_rate: of the concentration's head; all else is frozen by then.
         weight_decay: of AdamW.
         start_concentration: of every image before this phase.
     """

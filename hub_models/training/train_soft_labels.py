@@ -20,7 +20,7 @@ from ..modeling_probabilistic_embedding import ProbabilisticEmbeddingModel
 from ..paths import cache_dir
 from ..progress import progress_bar
 from .backbone_cut import BackboneCut
-from .fit_embedding import embed_images, fit_embedding, parameter_groups
+from .fit_embedding import embed_images, fit_embedding
 from .recipe_soft_labels import SoftLabelRecipe, SoftLabels, load_soft_label_recipe
 from .soft_label_positives import InBatchMCInfoNCE, partner_batches
 from .train_probabilistic_embedding import new_embedding, train_embedding
@@ -89,11 +89,16 @@ def fit_soft_labels(
     *,
     show_progress: bool = True,
 ) -> None:
-    """The second phase: the embedding and the concentration's head, on pooled features of the frozen backbone."""
+    """The second phase: the concentrations alone, on pooled features of the frozen backbone.
+
+    As in the paper's controlled experiment, directions come first and concentrations after them. Trained together,
+    directions go half-way between the classes that people named, where no wide posterior is needed.
+    """
     pooled = _pooled(model, cut, voted)
     _start_at(model, soft.start_concentration)
     frozen = dataclasses.replace(cut, rest=nn.Identity())
-    groups = parameter_groups(model, frozen, soft.learning_rate, embedding_factor=1.0)
+    assert model.concentration_head is not None
+    head = {"params": list(model.concentration_head.parameters()), "lr": soft.learning_rate}
     batches = partner_batches(voted.shares[voted.train], voted.train, soft.batch_size)
     loss = InBatchMCInfoNCE(
         soft.positive_concentration, soft.samples, soft.negatives, cast(Any, soft.variant)
@@ -107,7 +112,7 @@ def fit_soft_labels(
             pooled,
             batches,
             loss,
-            [group for group in groups if group["params"]],
+            [head],
             epochs=soft.epochs,
             seed=seed,
             weight_decay=soft.weight_decay,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from diffusers import StableDiffusionPipeline
 
 # diffusers copies the siblings that an entry file names, and no others.
@@ -35,6 +37,9 @@ from .spell_shield import Shield  # noqa: F401
 from .spell_small_search import SmallSearch  # noqa: F401
 from .spell_threads import in_parallel  # noqa: F401
 from .spell_union import ray_exit  # noqa: F401
+
+with suppress(ImportError):  # it needs numba
+    from .spell_vectors import VECTOR  # noqa: F401
 
 
 class SpellStableDiffusionPipeline(ShieldedCall, StableDiffusionPipeline):

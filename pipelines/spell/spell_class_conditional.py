@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -40,6 +41,9 @@ from .spell_shield import Shield  # noqa: F401
 from .spell_small_search import SmallSearch  # noqa: F401
 from .spell_threads import in_parallel  # noqa: F401
 from .spell_union import ray_exit  # noqa: F401
+
+with suppress(ImportError):  # it needs numba
+    from .spell_vectors import VECTOR  # noqa: F401
 
 NULL_LABEL = "null"
 

@@ -5,6 +5,8 @@ Its latents are packed, shape (tokens, 64): references must be packed alike.
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from diffusers import FluxPipeline
 
 # diffusers copies the siblings that an entry file names, and no others.
@@ -38,6 +40,9 @@ from .spell_shield import Shield  # noqa: F401
 from .spell_small_search import SmallSearch  # noqa: F401
 from .spell_threads import in_parallel  # noqa: F401
 from .spell_union import ray_exit  # noqa: F401
+
+with suppress(ImportError):  # it needs numba
+    from .spell_vectors import VECTOR  # noqa: F401
 
 
 class SpellFluxPipeline(ShieldedCall, FluxPipeline):

@@ -17,7 +17,6 @@ from cause_page import (
     nothing_left,
     paths_page,
     problem_list,
-    refusal,
     welcome,
 )
 from consistency_page import changes_page, findings_page, no_table, repair_labels, state_page
@@ -27,6 +26,7 @@ from table_review import Review
 from hub_models.errors import HubModelsError
 from hub_models.failure.records import InvalidTableError
 from hub_models.space import serve
+from hub_models.space_words import refusal
 
 NETWORK = "HUB_MODELS_FAILURE_NETWORK"
 HERE = Path(__file__).parent
@@ -74,7 +74,7 @@ def build(shipped: Session) -> gr.Blocks:
         except NothingLeftError:
             return {result: nothing_left(repaired), paths: ""}, None
         except HubModelsError as error:
-            return {result: refusal(str(error)), paths: ""}, None
+            return {result: refusal(str(error), "This cannot be"), paths: ""}, None
         return {result: diagnosis_page(diagnosis), paths: paths_page(diagnosis, session)}, diagnosis
 
     def observe(session: Session | None, here: list[str], not_here: list[str]) -> Shown:

@@ -52,11 +52,6 @@ def loaded_page(session: Session) -> str:
     )
 
 
-def refusal(reason: str, title: str = "This cannot be") -> str:
-    """What went wrong, and the next step."""
-    return _box("refusal", f"<h2>{escape(title)}</h2><p role='alert'>{escape(reason)}</p>")
-
-
 def problem_list(name: str, problems: Sequence[Problem]) -> str:
     """Everything that must be mended before a table can be used."""
     count = len(problems)

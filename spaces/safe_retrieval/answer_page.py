@@ -31,11 +31,6 @@ def welcome(gallery: str) -> str:
     )
 
 
-def refusal(reason: str, what: str = "This file cannot be used") -> str:
-    """Why there is no answer."""
-    return _box("refusal", f"<h2>{escape(what)}</h2><p role='alert'>{escape(reason)}</p>")
-
-
 def answer_page(look: Look, answer: Neighbours, percent: float, thumbnail: Thumbnail) -> str:
     """All that is said about one photo."""
     parts = [_verdict(look.prediction, answer.abstained, percent), _labels(look.labels)]

@@ -12,7 +12,7 @@ from typing import Any
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 
 import gradio as gr
-from answer_page import answer_page, credible_page, refusal, welcome
+from answer_page import answer_page, credible_page, welcome
 from example_photos import example_photos
 from safe_search import Later, Look, SafeSearch
 
@@ -21,6 +21,7 @@ from hub_models.image_sources import open_images
 from hub_models.prediction import OutsideReferenceWarning, Skipped
 from hub_models.sample_photos import sample_photos
 from hub_models.space import serve
+from hub_models.space_words import refusal
 
 MODEL = "uncertainty-efficientnet-lite0"
 #: For credible sets: a probabilistic embedding.
@@ -66,7 +67,7 @@ def build(search: SafeSearch, sets: Later, embedding: str, gallery: str, example
         if look is None:
             return welcome(gallery)
         if isinstance(look, Skipped):
-            return refusal(look.reason)
+            return refusal(look.reason, "This file cannot be used")
         if mode == NEAREST:
             return answer_page(look, search.answer(look, percent), percent, search.thumbnail)
         try:
@@ -129,7 +130,7 @@ def build(search: SafeSearch, sets: Later, embedding: str, gallery: str, example
                     info="Of the region: the larger, the more photos are in the set.",
                     visible=False,
                 )
-                result = gr.HTML(welcome(gallery), elem_id="result", apply_default_css=False)
+                result = gr.HTML(welcome(gallery), elem_id="result", elem_classes="answer", apply_default_css=False)
         with gr.Accordion("How to read this", open=False):
             reference = search.model.config.reference_size
             gr.Markdown(

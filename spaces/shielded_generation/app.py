@@ -11,14 +11,15 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 
 import gradio as gr
 import text_app
-from comparison_page import comparison_page, diversity_page, refusal, welcome
+from comparison_page import comparison_page, diversity_page, welcome
 from PIL import Image
 from studio import MODELS, Studio
 from text_studio import MODEL, TextStudio
 from twice import Protection
 
 from hub_models.errors import HubModelsError
-from hub_models.space import serve
+from hub_models.space import on_gpu, serve
+from hub_models.space_words import refusal
 
 EVERYTHING, ONE_DIGIT = "all its training digits", "its training digits of this class"
 DRAWING, OWN = "my drawing", "my own pictures"
@@ -56,6 +57,7 @@ def build(studio: Studio) -> gr.Blocks:
             return studio.uploaded(files)
         return studio.training(model, digit if what == ONE_DIGIT else None)
 
+    @on_gpu
     def compare(
         model: str,
         digit: str,
@@ -75,6 +77,7 @@ def build(studio: Studio) -> gr.Blocks:
             return refusal(str(error))
         return comparison_page(done)
 
+    @on_gpu
     def diversify(
         model: str,
         digit: str,
@@ -125,13 +128,13 @@ def build(studio: Studio) -> gr.Blocks:
                 generate = gr.Button("Generate", variant="primary")
             with gr.Column(scale=7, min_width=320), gr.Tabs():
                 with gr.Tab("Protection"):
-                    result = gr.HTML(welcome(), elem_id="result", apply_default_css=False)
+                    result = gr.HTML(welcome(), elem_id="result", elem_classes="answer", apply_default_css=False)
                 with gr.Tab("Diversity"):
                     apart = gr.Slider(
                         1.0, 25.0, value=14.0, step=0.5, label="Keep the images of one batch this far apart"
                     )
                     spread = gr.Button("Generate twelve")
-                    grid = gr.HTML("", elem_id="diversity", apply_default_css=False)
+                    grid = gr.HTML("", elem_id="diversity", elem_classes="answer", apply_default_css=False)
         with gr.Accordion("How to read this", open=False):
             gr.Markdown(EXPLANATION)
         what.change(

@@ -23,13 +23,6 @@ def welcome(what: str = "a digit") -> str:
     )
 
 
-def refusal(reason: str) -> str:
-    """What went wrong, and the next step."""
-    return (
-        f'<section class="refusal verdict"><h2>That did not work</h2><p>{html.escape(reason)}</p></section>'
-    )
-
-
 def comparison_page(comparison: Comparison) -> str:
     """Both images with what is nearest to each, and when the shield acted."""
     acted = sum(comparison.acted)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import gradio as gr
-from comparison_page import comparison_page, refusal, welcome
+from comparison_page import comparison_page, welcome
 from text_studio import TextStudio
+
+from hub_models.space import on_gpu
+from hub_models.space_words import refusal
 
 INTRODUCTION = """\
 # Shielded generation
@@ -15,6 +18,7 @@ INTRODUCTION = """\
 def build(studio: TextStudio) -> gr.Blocks:
     """The page."""
 
+    @on_gpu
     def compare(
         prompt: str,
         seed: float | None,
@@ -48,6 +52,6 @@ def build(studio: TextStudio) -> gr.Blocks:
                 )
                 generate = gr.Button("Generate", variant="primary")
             with gr.Column(scale=7, min_width=320):
-                result = gr.HTML(welcome("an image"), elem_id="result", apply_default_css=False)
+                result = gr.HTML(welcome("an image"), elem_id="result", elem_classes="answer", apply_default_css=False)
         generate.click(compare, [prompt, seed, files, radius], result, api_visibility="private")
     return page

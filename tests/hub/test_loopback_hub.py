@@ -23,6 +23,7 @@ from huggingface_hub.errors import (
 )
 
 from .example_repository import CARD, LARGE, status, three_files
+from .loopback.accounts import WRITE_TOKEN
 from .loopback.clients import HF, environment, run
 from .loopback.gitattributes import is_large
 from .loopback.server import LoopbackHub

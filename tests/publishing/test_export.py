@@ -10,23 +10,9 @@ import yaml
 from safetensors.torch import load_file
 from transformers.dynamic_module_utils import get_relative_import_files
 
-from hub_models.checkpoint_folder import open_checkpoint
 from hub_models.errors import CheckpointError
 from hub_models.published_code import PACKAGE
-from hub_models.publishing.card import card
 from hub_models.publishing.export import export
-
-LINE = {
-    "model": "tiny",
-    "seed": 0,
-    "task": "errors@1",
-    "metric": "auroc",
-    "read_out": "error",
-    "value": 0.81234,
-    "low": 0.8,
-    "high": 0.825,
-    "n": 500,
-}
 
 
 @pytest.fixture
@@ -131,23 +117,6 @@ def test_the_card_says_whose_licence_holds(tiny_repository: Path):
     assert "64 images: noise" in text
     assert "Not evaluated yet." in text
     assert "Apache License" in (tiny_repository / "LICENSE").read_text()
-
-
-def test_a_licence_that_the_hub_knows_is_declared_by_its_name(checkpoint: Path):
-    opened = open_checkpoint(checkpoint)
-    opened.recipe["licence"] = "CC-BY-4.0"  # type: ignore[index]
-    assert header(card(opened))["license"] == "cc-by-4.0"
-    assert "license_name" not in header(card(opened))
-
-
-def test_the_cards_figures_are_the_lines_of_the_results(checkpoint: Path):
-    lines = [LINE, {**LINE, "read_out": "entropy"}, {**LINE, "seed": 1}, {**LINE, "model": "other"}]
-    (checkpoint / "results.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    rows = [line for line in card(open_checkpoint(checkpoint)).splitlines() if line.startswith("| errors@1")]
-    assert rows == [
-        "| errors@1 | auroc | error | 0.812 | 0.800 to 0.825 | 500 |",
-        "| errors@1 | auroc | entropy | 0.812 | 0.800 to 0.825 | 500 |",
-    ]
 
 
 def test_a_tensor_that_does_not_fit_is_found_at_export(checkpoint: Path, tmp_path: Path):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from diffusers.utils import dynamic_modules_utils as of_diffusers
-from huggingface_hub import DatasetCard
+from huggingface_hub import DatasetCard, SpaceCard
 from transformers import dynamic_module_utils as of_transformers
 
 from hub_models import datasets_builder
@@ -84,7 +84,9 @@ def test_an_owner_and_a_wheel_change_the_links_and_the_pin_of_a_space_and_nothin
     owned = contents(export_space("safe_retrieval", tmp_path / "owned", "zoo", wheel))
     changed = {name for name in plain if plain[name] != owned[name]}
     assert changed == {"README.md", "requirements.txt", "MANIFEST.json"}
-    assert b"models:\n- zoo/uncertainty-efficientnet-lite0\nlicense:" in owned["README.md"]
+    models = SpaceCard(owned["README.md"].decode()).data.models
+    assert "zoo/uncertainty-efficientnet-lite0" in models
+    assert all(model.startswith("zoo/") for model in models)
     lines = owned["requirements.txt"].decode().splitlines()
     assert [line for line in lines if line.startswith("hub-models")] == [f"hub-models @ {wheel}"]
     assert len(lines) == len(plain["requirements.txt"].decode().splitlines())

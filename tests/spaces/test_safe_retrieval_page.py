@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from answer_page import answer_page, credible_page, in_words, refusal, welcome
+from answer_page import answer_page, credible_page, in_words, welcome
 from safe_search import CredibleAnswer, Look
 
 from hub_models.prediction import Prediction

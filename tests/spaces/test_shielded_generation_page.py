@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from comparison_page import comparison_page, diversity_page, refusal
+from comparison_page import comparison_page, diversity_page
 from PIL import Image, ImageOps
 from studio import MODELS, SIDE, Studio, as_digit, as_pixels, as_sample
 from text_studio import MODEL, TextStudio
