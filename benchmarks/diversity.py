@@ -107,7 +107,7 @@ class Bench:
     def __init__(self, case: Case, judge: Judge) -> None:
         self.case, self.judge = case, judge
         self.path = ROOT / "benchmarks" / "results" / f"diversity_{case.name}.jsonl"
-        command = f"python benchmarks/diversity.py {case.name}"
+        command = " ".join(["python benchmarks/diversity.py", *sys.argv[1:]])
         self.run = Run(case.model, revision(case.model), 0, command)
 
     def figures(self, setting: Setting, task: str, count: int, seed: int) -> dict[str, Interval]:

@@ -38,10 +38,11 @@ class ProbabilisticEmbeddingOutput(ModelOutput):
         pooler_output: (B, F) the backbone's pooled features.
     """
 
-    mean_direction: Tensor | None = None
-    concentration: Tensor | None = None
-    uncertainty: Tensor | None = None
-    pooler_output: Tensor | None = None
+    # Always there; None only because ModelOutput wants a default.
+    mean_direction: Tensor = None  # type: ignore[assignment]
+    concentration: Tensor = None  # type: ignore[assignment]
+    uncertainty: Tensor = None  # type: ignore[assignment]
+    pooler_output: Tensor = None  # type: ignore[assignment]
 
 
 class ProbabilisticEmbeddingModel(PreTrainedModel):

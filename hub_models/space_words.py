@@ -12,6 +12,4 @@ def refusal(reason: str, title: str = "That did not work") -> str:
         reason: of any origin, such as the message of one of our errors; it is escaped.
         title: what cannot be had.
     """
-    return (
-        f"<section class='refusal'><h2>{escape(title)}</h2><p role='alert'>{escape(reason)}</p></section>"
-    )
+    return f"<section class='refusal'><h2>{escape(title)}</h2><p role='alert'>{escape(reason)}</p></section>"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,8 +13,6 @@ import typer
 from ..errors import HubModelsError
 
 if TYPE_CHECKING:
-    from PIL import Image
-
     from ..image_sources import ImageSource
 
 Folder = Annotated[Path, typer.Argument(help="Folder of the set.")]
@@ -27,7 +25,7 @@ Vae = Annotated[
 ]
 
 
-class DecodedImages:
+class DecodedImages(Sequence[Any]):
     """Images of a source, decoded when they are asked for."""
 
     def __init__(self, source: ImageSource) -> None:
@@ -37,7 +35,7 @@ class DecodedImages:
         """Number of images."""
         return len(self._source)
 
-    def __getitem__(self, which: int | slice) -> Image.Image | list[Image.Image]:
+    def __getitem__(self, which: int | slice) -> Any:
         """One image, or those of a slice."""
         from ..image_sources import read_source_image
 

@@ -80,7 +80,7 @@ def _failure_network(folder: Path, config: Mapping[str, Any]) -> Facts:
     return {
         "failures": len(config["names"]),
         "relations": relations,
-        "stages": len(set(config["stages"])),
+        "stages": len(set(config.get("stages") or ())),
         "observed": config["names"][-1],
     }, {
         "library_name": "transformers",

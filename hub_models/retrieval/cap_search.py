@@ -106,7 +106,7 @@ class _Lists:
             faiss.swig_ptr(np.zeros(len(lists), dtype=np.float32)),
             found,
             False,
-            faiss.SearchParametersIVF(nprobe=len(lists)),
+            faiss.SearchParametersIVF(nprobe=len(lists)),  # type: ignore[call-arg]
         )
         count = int(faiss.rev_swig_ptr(found.lims, 2)[1])
         similarities, rows = (faiss.rev_swig_ptr(a, count).copy() for a in (found.distances, found.labels))

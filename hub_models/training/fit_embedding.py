@@ -52,7 +52,7 @@ def fit_embedding(
     """
     generator = np.random.default_rng(seed)
     model.eval()
-    cut.rest.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    cut.rest.to(memory_format=torch.channels_last)
     optimiser = torch.optim.AdamW([dict(group) for group in groups], weight_decay=weight_decay, fused=True)
     rates = [group["lr"] for group in optimiser.param_groups]
     parameters = [p for group in optimiser.param_groups for p in group["params"]]
@@ -124,7 +124,7 @@ def start_at_principal_axes(model: ProbabilisticEmbeddingModel, pooled: Tensor, 
     else:
         last = model.concentration_head[-1]
         nn.init.zeros_(last.weight)  # type: ignore[arg-type]
-        last.bias.fill_(float(np.log(concentration / scale)))  # type: ignore[operator,union-attr]
+        last.bias.fill_(float(np.log(concentration / scale)))  # type: ignore[operator]
     model.embedding.weight.copy_(weight)
     model.embedding.bias.copy_(-(weight @ mean))
 

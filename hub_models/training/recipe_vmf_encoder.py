@@ -43,6 +43,7 @@ class TrainingRecipe:
         direction_steps: of a phase that trains the mean direction alone.
         concentration_steps: of the phase that follows it and trains the concentration alone.
         rounds: how often these two phases take turns.
+        settling_steps: of a last phase of the concentration, whose learning rate falls linearly to 0 from half.
         joint: whether one phase of as many steps trains both instead.
     """
 
@@ -54,13 +55,14 @@ class TrainingRecipe:
     direction_steps: int = 4096
     concentration_steps: int = 4096
     rounds: int = 1
+    settling_steps: int = 0
     joint: bool = False
     learning_rate: float = 1e-4
 
     @property
     def steps(self) -> int:
         """In all."""
-        return self.rounds * (self.direction_steps + self.concentration_steps)
+        return self.rounds * (self.direction_steps + self.concentration_steps) + self.settling_steps
 
 
 @dataclass(frozen=True)

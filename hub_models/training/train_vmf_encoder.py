@@ -169,6 +169,14 @@ class _Phase:
     start: int
     end: int
     trained: tuple[nn.Module, ...]
+    settles: bool = False
+
+    def rate(self, step: int) -> float:
+        """Share of the learning rate at a step."""
+        share = (step - self.start) / (self.end - self.start)
+        if self.settles:
+            return 0.5 * (1 - share)
+        return 0.5 if share >= 0.5 else 1.0
 
 
 def _start(recipe: VmfEncoderRecipe) -> _Parts:
@@ -197,6 +205,7 @@ def _phases(recipe: VmfEncoderRecipe, parts: _Parts) -> Iterator[_Phase]:
         yield _Phase(start, turn, (encoder.direction, parts.loss))
         yield _Phase(turn, end, (encoder.log_concentration, parts.loss))
         start = end
+    yield _Phase(start, training.steps, (encoder.log_concentration, parts.loss), settles=True)
 
 
 def _optimizer(parts: _Parts, phase: _Phase, recipe: VmfEncoderRecipe) -> torch.optim.Adam:
@@ -224,9 +233,8 @@ def _train_step(
     shape = (training.batch_size, training.negatives)
     apart = negative[0].unflatten(0, shape), negative[1].unflatten(0, shape)
     loss = parts.loss(anchor, positive, apart, draws)
-    late = 2 * (step - phase.start) >= phase.end - phase.start
     for group in optimizer.param_groups:
-        group["lr"] = training.learning_rate * (0.5 if late else 1.0)
+        group["lr"] = training.learning_rate * phase.rate(step)
     optimizer.zero_grad()
     loss.backward()
     optimizer.step()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -98,7 +98,7 @@ class _Maps:
 
     def __init__(self, trunk: nn.Module, device: torch.device) -> None:
         self.trunk, self.device = _ChannelsLast(trunk), device
-        self._graph = None
+        self._graph: Any = None
 
     @torch.inference_mode()
     def __call__(self, pixels: Tensor) -> dict[str, np.ndarray]:

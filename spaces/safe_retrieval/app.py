@@ -130,7 +130,9 @@ def build(search: SafeSearch, sets: Later, embedding: str, gallery: str, example
                     info="Of the region: the larger, the more photos are in the set.",
                     visible=False,
                 )
-                result = gr.HTML(welcome(gallery), elem_id="result", elem_classes="answer", apply_default_css=False)
+                result = gr.HTML(
+                    welcome(gallery), elem_id="result", elem_classes="answer", apply_default_css=False
+                )
         with gr.Accordion("How to read this", open=False):
             reference = search.model.config.reference_size
             gr.Markdown(

@@ -128,7 +128,9 @@ def build(studio: Studio) -> gr.Blocks:
                 generate = gr.Button("Generate", variant="primary")
             with gr.Column(scale=7, min_width=320), gr.Tabs():
                 with gr.Tab("Protection"):
-                    result = gr.HTML(welcome(), elem_id="result", elem_classes="answer", apply_default_css=False)
+                    result = gr.HTML(
+                        welcome(), elem_id="result", elem_classes="answer", apply_default_css=False
+                    )
                 with gr.Tab("Diversity"):
                     apart = gr.Slider(
                         1.0, 25.0, value=14.0, step=0.5, label="Keep the images of one batch this far apart"

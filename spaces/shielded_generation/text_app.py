@@ -52,6 +52,8 @@ def build(studio: TextStudio) -> gr.Blocks:
                 )
                 generate = gr.Button("Generate", variant="primary")
             with gr.Column(scale=7, min_width=320):
-                result = gr.HTML(welcome("an image"), elem_id="result", elem_classes="answer", apply_default_css=False)
+                result = gr.HTML(
+                    welcome("an image"), elem_id="result", elem_classes="answer", apply_default_css=False
+                )
         generate.click(compare, [prompt, seed, files, radius], result, api_visibility="private")
     return page

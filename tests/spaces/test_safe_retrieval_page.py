@@ -154,7 +154,6 @@ def test_names_labels_and_reasons_can_hold_anything() -> None:
     assert "script" not in shown.tags
     assert shown.text.count(EVIL) == 5
     assert shown.text.count(EVIL.rsplit("/", 1)[-1]) == 7
-    for text in (refusal(EVIL), refusal(EVIL, EVIL), welcome(EVIL)):
-        assert "script" not in Parsed(text).tags
-        assert EVIL in Parsed(text).text
+    assert "script" not in Parsed(welcome(EVIL)).tags
+    assert EVIL in Parsed(welcome(EVIL)).text
     assert "script" not in credible(1, [item], name=EVIL).tags

@@ -157,13 +157,15 @@ def test_a_torn_journal_costs_only_the_torn_line(
     build(images, tmp_path)
 
 
-def test_a_second_process_in_the_same_cache_is_refused(images: Path, finished: Path, tmp_path: Path) -> None:
+def test_a_second_process_may_read_a_finished_cache_but_not_build_one(
+    images: Path, finished: Path, tmp_path: Path
+) -> None:
     directory = copy_of(finished, tmp_path)
-    with (
-        only_process(directory / "lock-0", AssertionError()),
-        pytest.raises(FeatureCacheError, match="another process is building this cache; wait"),
-    ):
-        build(images, tmp_path)
+    with only_process(directory / "lock-0", AssertionError()):
+        assert build(images, tmp_path).directory == directory
+        (directory / "done-0.jsonl").write_text("")
+        with pytest.raises(FeatureCacheError, match="another process is building this cache; wait"):
+            build(images, tmp_path)
 
 
 def test_unreadable_images_are_skipped_and_reported(tmp_path: Path) -> None:
