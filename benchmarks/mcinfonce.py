@@ -49,6 +49,7 @@ Change = dict[str, dict[str, Any]]
 _SMALL = {
     "direction_steps": 1024,
     "concentration_steps": 1024,
+    "settling_steps": 512,
     "batch_size": 128,
     "samples": 128,
     "learning_rate": 3e-4,
@@ -77,7 +78,9 @@ ABLATIONS: dict[str, Change] = {
     f"{MAIN}-joint": {"training": {**_SMALL, "joint": True}},
     f"{MAIN}-elk-in-turn": {"training": {**_SMALL, "loss": "elk"}},
     f"{MAIN}-hib-in-turn": {"training": {**_SMALL, "loss": "hib"}},
-    f"{MAIN}-one-round": {"training": {"rounds": 1, "direction_steps": 4096, "concentration_steps": 4096}},
+    f"{MAIN}-one-round": {
+        "training": {"rounds": 1, "direction_steps": 4096, "concentration_steps": 4096, "settling_steps": 0}
+    },
     "mcinfonce-10d": {
         "training": {**_SMALL, "rounds": 1, "samples": 16, "negatives": 8},
         "encoder": _wide(10),

@@ -68,14 +68,15 @@ def _concentrations(axis: Axes, trained: TrainedEncoder, title: str) -> None:
 
 
 def _circle(true_axis: Axes, found_axis: Axes, trained: TrainedEncoder) -> None:
-    """Means of both spaces, coloured by the angle in the true one; radius tells the concentration."""
+    """Means of both spaces, coloured by the angle in the true one; the radius tells the concentration, from the space's
+    lowest to its highest."""
     true, kappa, found, estimated = _posteriors(trained)
     colour = np.arctan2(true[:, 1], true[:, 0])
     for axis, points, size, title in (
         (true_axis, true, kappa, "true posteriors"),
         (found_axis, found, estimated, "recovered posteriors"),
     ):
-        radius = 0.6 + 0.4 * (size - kappa.min()) / (kappa.max() - kappa.min())
+        radius = 0.6 + 0.4 * (size - size.min()) / (size.max() - size.min())
         axis.scatter(*(points * radius[:, None]).T, c=colour, cmap="twilight", s=4, linewidths=0)
         axis.add_patch(plt.Circle((0, 0), 1, fill=False, color=_TRUE, linewidth=0.5))
         axis.set(aspect="equal", xlim=(-1.15, 1.15), ylim=(-1.15, 1.15), xticks=[], yticks=[], title=title)

@@ -50,5 +50,5 @@ def serve(page: gradio.Blocks, style: Path, largest_upload: str) -> None:
 
 
 def on_gpu(function: Function) -> Function:
-    """Decorator: the function borrows a GPU on ZeroGPU, where the package ``spaces`` is; elsewhere it stays as it is."""
+    """Decorator: the function borrows a GPU on ZeroGPU, where the package ``spaces`` is; elsewhere nothing changes."""
     return function if ZERO_GPU is None else ZERO_GPU(function)

@@ -109,7 +109,7 @@ class CredibleRetriever:
             if query.concentration is None:
                 raise GalleryError(
                     f"model {self.gallery.model!r} gives no concentration, so its images have no credible regions; "
-                    "use a probabilistic embedding, such as mcinfonce-cifar10h"
+                    "use a probabilistic embedding, such as nivmf-cub"
                 )
             concentration = np.array([query.concentration])
             [found] = credible_sets(self._search, query.embedding[None], concentration, self.level)

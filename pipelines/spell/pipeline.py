@@ -15,7 +15,7 @@ from .spell_encoding import ImageEncoder  # noqa: F401
 from .spell_errors import SpellError  # noqa: F401
 from .spell_index import Index  # noqa: F401
 from .spell_int8 import Quantised  # noqa: F401
-from .spell_kernels import BLOCK  # noqa: F401
+from .spell_kernels import LANES  # noqa: F401
 from .spell_memory import MemoryReferences  # noqa: F401
 from .spell_prediction import Prediction  # noqa: F401
 from .spell_protected import InsidePairs  # noqa: F401
@@ -37,7 +37,6 @@ from .spell_shield import Shield  # noqa: F401
 from .spell_small_search import SmallSearch  # noqa: F401
 from .spell_threads import in_parallel  # noqa: F401
 from .spell_union import ray_exit  # noqa: F401
-from .spell_vectors import vector  # noqa: F401
 
 with suppress(ImportError):  # it needs numba
     from .spell_vectors import VECTOR  # noqa: F401

@@ -25,7 +25,7 @@ from hub_models.space_words import refusal
 
 MODEL = "uncertainty-efficientnet-lite0"
 #: For credible sets: a probabilistic embedding.
-EMBEDDING = "mcinfonce-cifar10h"
+EMBEDDING = "nivmf-cub"
 LIMIT = 90
 LEVEL = 95
 NEAREST, CREDIBLE = "Nearest photos", "Credible set"
@@ -43,8 +43,8 @@ EXPLANATION = """\
 - **Unlike the reference.** On X-rays, drawings or strong blur the comparison itself is shaky. Where features
   lie farther out than those of 99% of the reference, the page says so.
 - **Credible set.** Another model, `{embedding}`, gives each photo a region of a sphere instead of a point. The set
-  holds every photo whose point lies in the region of the probability you choose. It learned from how people label
-  small images of animals and vehicles, so its regions mean most for photos of these.
+  holds every photo whose point lies in the region of the probability you choose. It learned from photos of birds, so
+  its regions mean most for these.
 - **Gallery.** {gallery}. To search your own photos, run it with `HUB_MODELS_GALLERY=folder python app.py`.
 
 Model: `{model}`, a frozen backbone with heads that predict its loss, after *Pretrained Visual Uncertainties*

@@ -34,7 +34,7 @@ def test_variants_are_recipes_that_share_what_they_do_not_change(benchmark: Modu
     for name in benchmark.METHODS:
         method = benchmark.variant(released, name)
         assert method.generator == released.generator
-        assert method.training.steps == 4096
+        assert method.training.steps == 4608
         assert method.training.batch_size == 128
 
 

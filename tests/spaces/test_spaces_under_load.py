@@ -40,7 +40,8 @@ def loaded(name: str, folder: Path, largest: int) -> Iterator[tuple[str, psutil.
 
 
 def files(folder: Path) -> set[Path]:
-    return {path for path in folder.rglob("*") if path.is_file()}
+    """Those that hold something: gradio leaves an empty, nameless one behind for each upload that it reads."""
+    return {path for path in folder.rglob("*") if path.is_file() and path.stat().st_size}
 
 
 def visit_all(count: int, server: psutil.Process, visit: Callable[[int], None]) -> None:
@@ -89,7 +90,7 @@ def test_fifty_questions_to_root_cause_each_about_an_own_table(tmp_path: Path) -
         assert f"{table.name}: 3 failures" in opened["loaded"]
         # The table is not sent again, and its failures are no choices in anybody else's session.
         page = visitor.ask("Present", "input", None, [f"wear {number}", "leak"], [])["result"]
-        assert f"Present: wear {number}, leak" in page or f"wear {number}" in page
+        assert f"wear {number}" in page
         others = {f"wear {other}" for other in range(VISITORS)} - {f"wear {number}"}
         assert not [other for other in others if f"{other}<" in page or f"{other}," in page]
 

@@ -77,12 +77,13 @@ class KilledError(Exception):
     pass
 
 
-@pytest.mark.parametrize("killed_before", [1, 2, 3, 5])
+@pytest.mark.parametrize("killed_before", [1, 2, 3, 5, 9])
 def test_a_training_that_was_killed_goes_on_as_if_it_was_not(
     recipe: VmfEncoderRecipe, killed_before: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ):
-    """Within either phase, between them, and in a second round."""
-    recipe = dataclasses.replace(recipe, training=dataclasses.replace(recipe.training, rounds=2))
+    """Within either phase, between them, in a second round, and while it settles."""
+    training = dataclasses.replace(recipe.training, rounds=2, settling_steps=2)
+    recipe = dataclasses.replace(recipe, training=training)
     straight = weights(recipe)
     monkeypatch.setenv("HUB_MODELS_CACHE", str(tmp_path / "other"))
     monkeypatch.setattr(module, "SAVE_SECONDS", -1)
@@ -116,6 +117,16 @@ def test_the_two_phases_train_one_network_each(recipe: VmfEncoderRecipe):
         changed_by_second = not torch.equal(first[name], both[name])
         assert changed_by_second == name.startswith("log_concentration")
     assert any(not torch.equal(first[n], start[n]) for n in first if n.startswith("direction"))
+
+
+def test_the_learning_rate_halves_within_a_phase_and_falls_to_nothing_at_the_end(recipe: VmfEncoderRecipe):
+    training = dataclasses.replace(
+        recipe.training, direction_steps=4, concentration_steps=0, settling_steps=4
+    )
+    recipe = dataclasses.replace(recipe, training=training)
+    first, _, last = module._phases(recipe, module._start(recipe))
+    assert [first.rate(step) for step in range(4)] == [1, 1, 0.5, 0.5]
+    assert [last.rate(step) for step in range(4, 8)] == [0.5, 0.375, 0.25, 0.125]
 
 
 @pytest.mark.parametrize("loss", ["mc-infonce", "elk", "hib"])

@@ -16,7 +16,9 @@ from diffusers import DDIMScheduler, DiffusionPipeline
 import hub_models.spell
 from hub_models.published_code import closure, relative_imports
 from hub_models.spell import ReferenceSet, attach_spell, detach_spell, report
+from hub_models.spell.spell_encoding import pack_latents, vae_latents
 from hub_models.spell.spell_errors import ConcurrentUseError, ReferencesError
+from hub_models.spell.spell_radius_meaning import EDITS, describe_radius
 
 from . import tiny_pipelines
 from .tiny_pipelines import FAMILIES
@@ -198,6 +200,73 @@ def test_a_reference_set_by_its_folder_is_checked_against_the_vae(tmp_path: Path
     with pytest.raises(ReferencesError, match="made for"):
         ours(**arguments, generator=seeds(), shield=tmp_path / "other", radius=1.0)
     assert ours(**arguments, generator=seeds()).images is not None, "still usable after the error"
+
+
+def test_a_set_for_flux_is_packed_as_its_pipeline_packs(tmp_path: Path):
+    _, ours, arguments = pair("spell_flux.py")
+    images = [torch.rand(3, 16, 16) * 2 - 1 for _ in range(3)]
+    latents = vae_latents(ours.vae, torch.stack(images)).float()
+    expected = ours._pack_latents(latents, *latents.shape)
+    assert torch.equal(pack_latents(latents), expected)
+    packed = ReferenceSet.build(images, folder=tmp_path / "packed", vae=ours.vae, packed=True, flip=True)
+    assert packed.sample_shape == (16, 16)
+    assert torch.allclose(packed.rows([0, 2, 4]), expected, atol=1e-2)
+    packed.add([torch.rand(3, 16, 16)], vae=ours.vae, names=["new"])
+    assert len(packed) == 8
+    images_of_call = ours(**arguments, generator=seeds(), shield=tmp_path / "packed", radius=1.0).images
+    assert np.isfinite(images_of_call).all()
+    assert {copy.name for copy in describe_radius(packed, 1.0, images, ours.vae).copies} == set(EDITS)
+    ReferenceSet.build(images, folder=tmp_path / "plain", vae=ours.vae)
+    for unpacked in (tmp_path / "plain", latents):
+        with pytest.raises(ReferencesError, match=r"packed latents.*\(4, 8, 8\).*packed=True"):
+            ours(**arguments, generator=seeds(), shield=unpacked, radius=1.0)
+
+
+def test_what_cannot_be_packed_is_named(tmp_path: Path):
+    vae = tiny_pipelines.vae()
+    with pytest.raises(ReferencesError, match="7x8 cannot be packed"):
+        ReferenceSet.build([torch.zeros(3, 14, 16)], folder=tmp_path, vae=vae, packed=True)
+    with pytest.raises(ReferencesError, match="packed= is for images and a VAE"):
+        ReferenceSet.build(latents=torch.zeros(2, 4, 8, 8), folder=tmp_path, packed=True)
+    with pytest.raises(ReferencesError, match="packed= is for images and a VAE"):
+        ReferenceSet.build([torch.zeros(3, 16, 16)], folder=tmp_path, packed=True)
+
+
+@pytest.mark.parametrize("entry", [*FAMILIES, "spell_class_conditional.py"])
+def test_offloading_knows_the_order_of_the_modules(entry: str):
+    """Without model_cpu_offload_seq `enable_model_cpu_offload` raises."""
+    cls = spell_class(entry)
+    assert cls.model_cpu_offload_seq
+    if entry in FAMILIES:
+        assert cls.model_cpu_offload_seq == FAMILIES[entry][0]().model_cpu_offload_seq
+
+
+def test_a_lasting_shield_survives_moving_and_lora_loaded_and_unloaded(tmp_path: Path):
+    from peft import LoraConfig, get_peft_model_state_dict
+
+    stock, ours, arguments = pair("pipeline.py")
+    protected = final_samples(stock, arguments)
+    adapter = LoraConfig(r=2, target_modules=["to_q"], init_lora_weights=False)
+    stock.unet.add_adapter(adapter)  # the modules are shared
+    layers = get_peft_model_state_dict(stock.unet)
+    stock.unet.delete_adapters("default")
+    type(ours).save_lora_weights(tmp_path, unet_lora_layers=layers)
+    lasting = attach_spell(ours, protected, radius=3.0)
+
+    def images() -> np.ndarray:
+        made = ours(**arguments, generator=seeds()).images
+        away = torch.cdist(lasting.record.final.flatten(1).double(), protected.flatten(1).double())
+        assert (away >= 3.0).all()
+        return made
+
+    before = images()
+    ours.to(torch.float64).to(torch.float32)
+    ours.to("cpu")
+    assert np.array_equal(images(), before)
+    ours.load_lora_weights(tmp_path)
+    assert not np.array_equal(images(), before)
+    ours.unload_lora_weights()
+    assert np.allclose(images(), before, atol=1e-5)
 
 
 def test_a_pipeline_busy_in_another_thread_refuses():
