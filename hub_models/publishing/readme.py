@@ -17,6 +17,7 @@ from ..evaluation.results import read_results
 from ..paths import CHECKPOINTS
 from .markdown import table
 from .readme_failure import accuracy_rows, peer_rows, second_opinion
+from .tables_embedding import recovery_table, retrieval_table
 from .tables_papers import papers_table
 from .tables_shield import shield_table
 from .tables_uncertainty import (
@@ -42,6 +43,7 @@ def pages() -> list[Path]:
 def sections() -> dict[str, Callable[[], str]]:
     """Marker in a page -> what stands between its two ends."""
     released = {path.parent.name: read_results(path) for path in sorted(CHECKPOINTS.glob("*/results.jsonl"))}
+    metric_learning = read_results(BENCHMARKS / "metric_learning.jsonl")
     return {
         "zoo": zoo_table,
         "papers": lambda: papers_table(released),
@@ -53,6 +55,9 @@ def sections() -> dict[str, Callable[[], str]]:
         "shield": lambda: shield_table(
             {name: lines for name, lines in released.items() if name.startswith("digits-flow")}
         ),
+        "recovery": lambda: recovery_table(released["mcinfonce-2d"]),
+        "retrieval-cub": lambda: retrieval_table(metric_learning, "retrieval-cub@1"),
+        "retrieval-cars": lambda: retrieval_table(metric_learning, "retrieval-cars@1"),
         "conflict": lambda: conflict_table(
             [json.loads(line) for line in (BENCHMARKS / "gradient_conflict.jsonl").read_text().splitlines()]
         ),

@@ -65,9 +65,10 @@ def credible_page(look: Look, answer: CredibleAnswer, percent: float, thumbnail:
 
 
 def _region(share: float) -> str:
+    covered = f"{share:.1%}" if share >= 0.0005 else "less than 0.1%"
     return f"""
-      <div class="region" style="--share:{share:.2%}" role="img" aria-label="{share:.1%} of the sphere"><i></i></div>
-      <div class="scale"><span>covers {share:.1%} of the sphere</span><span>all of it</span></div>"""
+      <div class="region" style="--share:{share:.2%}" role="img" aria-label="{covered} of the sphere"><i></i></div>
+      <div class="scale"><span>covers {covered} of the sphere</span><span>all of it</span></div>"""
 
 
 def in_words(percentile: float) -> str:
