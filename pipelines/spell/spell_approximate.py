@@ -9,9 +9,9 @@ import numpy as np
 import torch
 
 from .spell_errors import ReferencesError, SpellWarning
+from .spell_memory import exact_distance
 from .spell_protected import InsidePairs
 from .spell_references import ReferenceSet
-from .spell_rerank import exact_pairs
 
 _ROWS = 4096  # added at once
 _TRAINING = 20_000
@@ -65,10 +65,10 @@ class ApproximateReferences:
             for start in range(0, len(numbers), 512):
                 some = numbers[start : start + 512]
                 rows = self._references.rows(some).flatten(1).to(queries.device)
-                place = torch.arange(len(some), device=queries.device)
-                inside, distance = exact_pairs(queries, rows, torch.full_like(place, query), place, radius)
+                distance = exact_distance(queries[query], rows)
+                inside = distance <= radius
                 number = torch.from_numpy(some).to(queries.device)[inside]
-                yield InsidePairs(torch.full_like(number, query), number, rows[inside], distance)
+                yield InsidePairs(torch.full_like(number, query), number, rows[inside], distance[inside])
 
     def nearest(self, queries: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Number and exact distance of the nearest reference: by exact search, since reports must not be wrong."""

@@ -92,7 +92,7 @@ def test_a_credible_set_grows_with_its_probability(tab: Page) -> None:
     assert 1 <= int(re.search(pattern, chosen.inner_text())[1]) <= large
 
     tab.get_by_label("Nearest photos").check()
-    assert "limit 90%" in verdict(tab, "answered")
+    tab.locator("#result .verdict.answered", has_text="limit 90%").wait_for()
     assert cards.count() == NEIGHBOURS
 
 
