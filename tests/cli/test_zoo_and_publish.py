@@ -9,9 +9,9 @@ import pytest
 from typer.testing import CliRunner
 
 import hub_models
-from hub_models import paths, published
+from hub_models import paths, published, space_servers
 from hub_models.cli import app, main
-from hub_models.publishing import export_dataset, export_space
+from hub_models.publishing import export_dataset
 from hub_models.publishing.export_pipeline import PIPELINES
 
 from ..hub.loopback.accounts import WRITE_TOKEN
@@ -26,7 +26,7 @@ def released(tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPa
         shutil.copytree(tiny_checkpoint, tmp_path / "checkpoints" / name)
     monkeypatch.setattr(paths, "CHECKPOINTS", tmp_path / "checkpoints")
     monkeypatch.setattr(export_dataset, "SCRIPTS", tmp_path / "none")
-    monkeypatch.setattr(export_space, "SPACES", tmp_path / "none")
+    monkeypatch.setattr(space_servers, "SPACES", tmp_path / "none")
     monkeypatch.setattr(published, "PUBLISHED", tmp_path / "published.json")
     monkeypatch.chdir(tmp_path)
     return tmp_path
