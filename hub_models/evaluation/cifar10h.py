@@ -6,6 +6,7 @@ the recipe, once; settings are chosen on its validation fold.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from transformers import BaseImageProcessor
 from ..backbones import image_processor
 from ..checkpoint_folder import RECIPE, split_state, tensors_sha256
 from ..datasets_builder import open_dataset
+from ..errors import EvaluationError
 from ..image_sources import ImageSource, read_source_image
 from ..modeling_probabilistic_embedding import ProbabilisticEmbeddingModel
 from ..paths import cache_dir
@@ -147,9 +149,9 @@ def coverage(fold: EmbeddedFold, run: Run) -> Iterator[Result]:
             yield run.result(
                 TASK, f"{name} {where}", "", bootstrap(lambda v: float(v.mean()), np.array(values))
             )
-        yield run.result(
-            TASK, f"spearman of set size {where}", OWN, bootstrap(spearman, np.array(sizes), fold.entropy)
-        )
+        with contextlib.suppress(EvaluationError):  # sets that are nearly all of one size have no order
+            order = bootstrap(spearman, np.array(sizes), fold.entropy)
+            yield run.result(TASK, f"spearman of set size {where}", OWN, order)
 
 
 @torch.inference_mode()

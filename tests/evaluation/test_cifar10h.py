@@ -72,7 +72,10 @@ def test_the_suite_measures_a_checkpoint_of_soft_labels(tmp_path: Path, monkeypa
     path = write_soft_label_recipe(tmp_path)
     train_soft_label_embedding(path, tmp_path / "checkpoint")
     first, second = run_suite("cifar10h", tmp_path / "checkpoint", 2, "test")
-    assert {result.metric for result in first} == {result.metric for result in second}
+    only_once = {result.metric for result in first} ^ {result.metric for result in second}
+    assert all(
+        metric.startswith("spearman of set size") for metric in only_once
+    )  # none where sizes are all alike
     assert {result.seed for result in first} == {0}
     assert {result.seed for result in second} == {1}
     by_metric = {result.metric: result for result in first}
