@@ -16,7 +16,7 @@ CAPTIONS = {
     "class-conditional-generation": SHIELD_CAPTION,
     "failure-network": "The likeliest root causes after one observation, as the network ranks them.",
     "image-uncertainty": "Each read-out beside scores of the classifier: AUROC, 0.5 is chance, with 95 % intervals.",
-    "probabilistic-embedding": "Class proxies; concentrations of unseen classes; errors when uncertain ones are set aside.",
+    "probabilistic-embedding": "Class proxies; concentrations; errors when uncertain queries are set aside.",
     "vmf-encoder": "True against estimated concentration, and the recovered directions.",
 }
 
