@@ -95,29 +95,31 @@ class _Lists:
         cap = np.arccos(np.clip(above, -1, 1))
         angles = np.arccos(np.clip(self._centres @ unit[0].astype(np.float64), -1, 1))
         lists = np.flatnonzero(angles <= self._radii + cap + ANGLE_SLACK).astype(np.int64)
-        if not len(lists):
-            return np.empty(0, dtype=np.float32), lists
-        found = faiss.RangeSearchResult(1)
-        self._index.range_search_preassigned_c(
-            1,
-            faiss.swig_ptr(unit),
-            above,
-            faiss.swig_ptr(lists),
-            faiss.swig_ptr(np.zeros(len(lists), dtype=np.float32)),
-            found,
-            False,
-            faiss.SearchParametersIVF(nprobe=len(lists)),  # type: ignore[call-arg]
-        )
-        count = int(faiss.rev_swig_ptr(found.lims, 2)[1])
-        similarities, rows = (faiss.rev_swig_ptr(a, count).copy() for a in (found.distances, found.labels))
-        return similarities, rows
+        similarities, rows = [np.empty(0, dtype=np.float32)], [np.empty(0, dtype=np.int64)]
+        for number in lists.tolist():
+            near = self._rows(number) @ unit[0]
+            inside = near >= above
+            similarities.append(near[inside])
+            rows.append(self._numbers(number)[inside])
+        return np.concatenate(similarities), np.concatenate(rows)
+
+    def _rows(self, number: int) -> np.ndarray:
+        lists, width = self._index.invlists, self._index.d
+        size = lists.list_size(number)
+        if not size:
+            return np.empty((0, width), dtype=np.float32)
+        codes = faiss.rev_swig_ptr(lists.get_codes(number), size * width * 4)
+        return codes.view(np.float32).reshape(size, width)
+
+    def _numbers(self, number: int) -> np.ndarray:
+        size = self._index.invlists.list_size(number)
+        if not size:
+            return np.empty(0, dtype=np.int64)
+        return faiss.rev_swig_ptr(self._index.invlists.get_ids(number), size).copy()
 
     def _radius(self, number: int) -> float:
         """The largest angle of a list's rows to its centre; -inf without any."""
-        lists, width = self._index.invlists, self._index.d
-        size = lists.list_size(number)
-        codes = faiss.rev_swig_ptr(lists.get_codes(number), size * width * 4)
-        rows = codes.view(np.float32).reshape(size, width).astype(np.float64)
+        rows = self._rows(number).astype(np.float64)
         lengths = np.linalg.norm(rows, axis=1)
         rows, lengths = rows[lengths > 0], lengths[lengths > 0]
         return float(np.arccos(np.clip(rows @ self._centres[number] / lengths, -1, 1)).max(initial=-np.inf))
