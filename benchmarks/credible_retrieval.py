@@ -19,8 +19,6 @@ apart. Writes benchmarks/results/credible_retrieval.json, but for --quick. About
 
 from __future__ import annotations
 
-import argparse
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -29,11 +27,10 @@ from typing import Any
 import faiss
 import numpy as np
 import torch
-from report_files import as_text, provenance
+from report_files import provenance, run_as_command
 from threadpoolctl import threadpool_limits
 
-from hub_models.atomic import write_text
-from hub_models.cli.options import print_json, print_table
+from hub_models.cli.options import print_table
 from hub_models.credible_cap import cosine_quantile
 from hub_models.retrieval import CapSearch, Index
 from hub_models.retrieval.index import normalised
@@ -178,22 +175,5 @@ def print_report(report: dict[str, Any]) -> None:
     )
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument(
-        "--quick", action="store_true", help="a small run to see that it works; writes nothing"
-    )
-    parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
-    arguments = parser.parse_args()
-    report = run(arguments.quick)
-    if arguments.json:
-        print_json(report)
-    else:
-        print_report(report)
-    if not arguments.quick:
-        write_text(RESULTS, as_text(report))
-        print(f"wrote {RESULTS.relative_to(ROOT)}", file=sys.stderr)
-
-
 if __name__ == "__main__":
-    main()
+    run_as_command(__doc__, run, print_report, RESULTS)

@@ -20,8 +20,6 @@ generated, since their content does not matter here. Needs h5py. About three min
 
 from __future__ import annotations
 
-import argparse
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -34,12 +32,11 @@ import numpy as np
 import torch
 from feature_cache_contenders import BATCH, Contender
 from PIL import Image
-from report_files import as_text, provenance
+from report_files import provenance, run_as_command
 
 from hub_models.assembly import new_model
-from hub_models.atomic import write_text
 from hub_models.backbones import image_processor
-from hub_models.cli.options import print_json, print_table
+from hub_models.cli.options import print_table
 from hub_models.configuration_image_uncertainty import ImageUncertaintyConfig
 from hub_models.image_sources import FolderSource, SubsetSource, read_source_image
 from hub_models.training.feature_cache import build_feature_cache
@@ -232,22 +229,5 @@ def _four_digits(value: float) -> float:
     return float(f"{value:.4g}")
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument(
-        "--quick", action="store_true", help="a small run to see that it works; writes nothing"
-    )
-    parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
-    arguments = parser.parse_args()
-    report = run(QUICK if arguments.quick else FULL)
-    if arguments.json:
-        print_json(report)
-    else:
-        print_report(report)
-    if not arguments.quick:
-        write_text(RESULTS, as_text(report))
-        print(f"wrote {RESULTS.relative_to(ROOT)}", file=sys.stderr)
-
-
 if __name__ == "__main__":
-    main()
+    run_as_command(__doc__, lambda quick: run(QUICK if quick else FULL), print_report, RESULTS)

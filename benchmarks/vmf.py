@@ -16,8 +16,6 @@ About a minute and a half.
 
 from __future__ import annotations
 
-import argparse
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -26,13 +24,12 @@ from typing import Any
 import mpmath
 import numpy as np
 import torch
-from report_files import as_text, provenance
+from report_files import provenance, run_as_command
 from scipy import special
 from torch import Tensor
 from vmf_contenders import scipy_rows, wood_householder, wood_projected
 
-from hub_models.atomic import write_text
-from hub_models.cli.options import print_json, print_table
+from hub_models.cli.options import print_table
 from hub_models.von_mises_fisher import log_normalizer, mean_resultant_length, sample
 
 ROOT = Path(__file__).parent.parent
@@ -201,22 +198,5 @@ def print_report(report: dict[str, Any]) -> None:
     print_table(rows, title="log C, D = 512")
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument(
-        "--quick", action="store_true", help="a small run to see that it works; writes nothing"
-    )
-    parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
-    arguments = parser.parse_args()
-    report = run(arguments.quick)
-    if arguments.json:
-        print_json(report)
-    else:
-        print_report(report)
-    if not arguments.quick:
-        write_text(RESULTS, as_text(report))
-        print(f"wrote {RESULTS.relative_to(ROOT)}", file=sys.stderr)
-
-
 if __name__ == "__main__":
-    main()
+    run_as_command(__doc__, run, print_report, RESULTS)

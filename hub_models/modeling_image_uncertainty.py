@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-import timm
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
@@ -23,6 +22,7 @@ from .image_features import (
     stage_width,
 )
 from .reference_distribution import ReferenceDistribution
+from .timm_backbone import is_initialised, new_backbone
 from .uncertainty_head import UncertaintyHead
 
 
@@ -60,15 +60,7 @@ class ImageUncertaintyModel(PreTrainedModel):
 
     def __init__(self, config: ImageUncertaintyConfig) -> None:
         super().__init__(config)
-        # Never pretrained=True here: from_pretrained builds the model on the meta device.
-        self.backbone = timm.create_model(
-            config.backbone,
-            pretrained=False,
-            num_classes=config.num_classes,
-            **(config.backbone_kwargs or {}),
-        )
-        for module in self.backbone.modules():
-            module._is_timm = True
+        self.backbone = new_backbone(config.backbone, config.num_classes, config.backbone_kwargs)
         self.stages = choose_stages(self.backbone, config.stage_indices)
         stages_width = stage_width(self.backbone, self.stages)
         widths = {
@@ -94,11 +86,8 @@ class ImageUncertaintyModel(PreTrainedModel):
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
-        # transformers builds on the meta device: buffers that timm does not save must be made again here.
-        if hasattr(module, "init_non_persistent_buffers"):
-            module.init_non_persistent_buffers()  # type: ignore[operator]
-        if getattr(module, "_is_timm", False):
-            return  # timm's own initialisation or the loaded weights stay
+        if is_initialised(module):
+            return
         if isinstance(module, UncertaintyHead | ReferenceDistribution):
             module.init_buffers()
         super()._init_weights(module)

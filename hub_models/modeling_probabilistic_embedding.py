@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-import timm
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -17,6 +16,7 @@ from .bessel_ratio import bessel_ratio  # noqa: F401
 from .configuration_probabilistic_embedding import ProbabilisticEmbeddingConfig
 from .errors import DistributionError
 from .non_isotropic_vmf import pairwise_log_density
+from .timm_backbone import is_initialised, new_backbone
 from .vmf_flow import flow_factor  # noqa: F401
 from .vmf_sampling import draw  # noqa: F401
 from .von_mises_fisher import check_dim  # noqa: F401
@@ -61,12 +61,7 @@ class ProbabilisticEmbeddingModel(PreTrainedModel):
 
     def __init__(self, config: ProbabilisticEmbeddingConfig) -> None:
         super().__init__(config)
-        # Never pretrained=True here: from_pretrained builds the model on the meta device.
-        self.backbone = timm.create_model(
-            config.backbone, pretrained=False, num_classes=0, **(config.backbone_kwargs or {})
-        )
-        for module in self.backbone.modules():
-            module._is_timm = True
+        self.backbone = new_backbone(config.backbone, 0, config.backbone_kwargs)
         width = getattr(self.backbone, "head_hidden_size", None) or self.backbone.num_features
         self.embedding = nn.Linear(width, config.dim)
         self.concentration_head = _concentration_head(width, config)
@@ -79,11 +74,8 @@ class ProbabilisticEmbeddingModel(PreTrainedModel):
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
-        # transformers builds on the meta device: buffers that timm does not save must be made again here.
-        if hasattr(module, "init_non_persistent_buffers"):
-            module.init_non_persistent_buffers()  # type: ignore[operator]
-        if getattr(module, "_is_timm", False):
-            return  # timm's own initialisation or the loaded weights stay
+        if is_initialised(module):
+            return
         super()._init_weights(module)
 
     def forward(self, pixel_values: Tensor, **kwargs: object) -> ProbabilisticEmbeddingOutput:

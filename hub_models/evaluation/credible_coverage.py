@@ -16,17 +16,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..checkpoint_folder import RECIPE, tensors_sha256
-from ..repository import load_strictly
 from ..retrieval import CapSearch, Index, credible_sets
 from ..retrieval.index import normalised
-from ..training.recipe_vmf_encoder import VmfEncoderRecipe, load_vmf_encoder_recipe
-from ..training.train_vmf_encoder import TrainedEncoder, load_generator, train, with_seed
-from ..zoo import resolve
+from ..training.recipe_vmf_encoder import VmfEncoderRecipe
+from ..training.train_vmf_encoder import TrainedEncoder
 from .bootstrap import bootstrap
+from .encoder_seeds import each_seed, run_of
 from .proportions import proportion
 from .ranking import spearman
-from .results import Result, Run
+from .results import Result
 
 TASK = "credible@1"
 TRUE, LEARNED = "true posterior", "learned posterior"
@@ -50,18 +48,8 @@ class Sets:
 
 
 def credible(folder: Path, seeds: int, command: str) -> Iterator[list[Result]]:
-    """Results of a released encoder, then of its recipe trained under other seeds, each on its own process.
-
-    Raises:
-        CheckpointError: the folder cannot be read.
-        RecipeError: its recipe is not possible.
-    """
-    recipe = load_vmf_encoder_recipe(folder / RECIPE)
-    released = TrainedEncoder(load_strictly(resolve(folder)), load_generator(folder))
-    yield coverage_results(released, recipe, command)
-    for number in range(1, seeds):
-        other = with_seed(recipe, recipe.seed + number)
-        yield coverage_results(train(other), other, command)
+    """Results of a released encoder, then of its recipe trained under other seeds: see `each_seed`."""
+    yield from each_seed(coverage_results, folder, seeds, command)
 
 
 @torch.no_grad()
@@ -70,7 +58,7 @@ def coverage_results(trained: TrainedEncoder, recipe: VmfEncoderRecipe, command:
 
     The learned posteriors are left out where they live on another sphere than the true ones.
     """
-    run = Run(recipe.name, tensors_sha256(trained.model.state_dict())[:12], recipe.seed, command)
+    run = run_of(trained, recipe, command)
     source = torch.Generator().manual_seed(_SEED + recipe.seed)
     inputs = trained.generator.inputs(INPUTS, source)
     latents = trained.generator.latents(inputs, source)

@@ -13,14 +13,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..checkpoint_folder import RECIPE, tensors_sha256
-from ..repository import load_strictly
-from ..training.recipe_vmf_encoder import VmfEncoderRecipe, load_vmf_encoder_recipe
-from ..training.train_vmf_encoder import TrainedEncoder, load_generator, train, with_seed
-from ..zoo import resolve
+from ..training.recipe_vmf_encoder import VmfEncoderRecipe
+from ..training.train_vmf_encoder import TrainedEncoder
 from .bootstrap import Interval, bootstrap
+from .encoder_seeds import each_seed, run_of
 from .ranking import spearman
-from .results import Result, Run
+from .results import Result
 
 TASK = "recovery@1"
 INPUTS = 10_000
@@ -30,23 +28,13 @@ _BLOCK = 500
 
 
 def recovery(folder: Path, seeds: int, command: str) -> Iterator[list[Result]]:
-    """Results of a released encoder, then of its recipe trained under other seeds, each on its own process.
-
-    Raises:
-        CheckpointError: the folder cannot be read.
-        RecipeError: its recipe is not possible.
-    """
-    recipe = load_vmf_encoder_recipe(folder / RECIPE)
-    released = TrainedEncoder(load_strictly(resolve(folder)), load_generator(folder))
-    yield recovery_results(released, recipe, command)
-    for number in range(1, seeds):
-        other = with_seed(recipe, recipe.seed + number)
-        yield recovery_results(train(other), other, command)
+    """Results of a released encoder, then of its recipe trained under other seeds: see `each_seed`."""
+    yield from each_seed(recovery_results, folder, seeds, command)
 
 
 def recovery_results(trained: TrainedEncoder, recipe: VmfEncoderRecipe, command: str) -> list[Result]:
     """Every figure of one encoder, on inputs that no training saw."""
-    run = Run(recipe.name, tensors_sha256(trained.model.state_dict())[:12], recipe.seed, command)
+    run = run_of(trained, recipe, command)
     figures = recovery_figures(trained, recipe.seed, INPUTS)
     return [run.result(TASK, metric, what, interval) for (metric, what), interval in figures.items()]
 

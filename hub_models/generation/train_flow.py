@@ -14,12 +14,12 @@ import torch
 
 from ..paths import cache_dir
 from ..progress import progress_bar
+from ..training.resumable import load_progress, restore_moments, restore_parts, save_progress
 from .checkpoints import rounded, save_model
 from .flow_model import TIMESTEPS, flow_loss, new_network, update_average
 from .image_sets import load_images
 from .labelled_images import LabelledImages
 from .recipe import FlowRecipe, load_flow_recipe
-from .training_state import load_state, save_state
 
 if TYPE_CHECKING:
     from diffusers import UNet2DModel
@@ -67,8 +67,12 @@ def train_flow(path: Path, folder: Path, *, show_progress: bool = True) -> None:
     optimizer = torch.optim.AdamW(
         network.parameters(), betas=(0.9, 0.99), weight_decay=training.weight_decay, fused=True
     )
-    state = _state_path(recipe)
-    done = load_state(state, network, average, optimizer)
+    parts = torch.nn.ModuleDict({"network": network, "average": average})
+    state, done = _state_path(recipe), 0
+    if state.is_file():
+        done, tensors, _ = load_progress(state)
+        restore_parts(parts, tensors)
+        restore_moments(parts, optimizer, tensors)
     saved = time.monotonic()
     with progress_bar(f"training {recipe.name}", training.steps, "steps", show_progress) as advance:
         advance(done)
@@ -77,11 +81,11 @@ def train_flow(path: Path, folder: Path, *, show_progress: bool = True) -> None:
             update_average(average, network, training.ema, step)
             advance(1)
             if time.monotonic() - saved > SAVE_SECONDS:
-                save_state(state, step + 1, network, average, optimizer)
+                save_progress(state, step + 1, parts, optimizer, {})
                 _save_average(path, folder, average, images, step + 1)
                 saved = time.monotonic()
     if done < training.steps:
-        save_state(state, training.steps, network, average, optimizer)
+        save_progress(state, training.steps, parts, optimizer, {})
     _save_average(path, folder, average, images, max(done, training.steps))
 
 

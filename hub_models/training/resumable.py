@@ -55,5 +55,5 @@ def restore_moments(parts: nn.Module, optimizer: torch.optim.Adam, tensors: Mapp
         if f"steps.{name}" in tensors:
             optimizer.state[parameter] = {
                 "step": tensors[f"steps.{name}"],
-                **{moment: tensors[f"{moment}.{name}"] for moment in _MOMENTS},
+                **{moment: tensors[f"{moment}.{name}"].to(parameter) for moment in _MOMENTS},
             }

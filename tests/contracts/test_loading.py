@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -29,6 +27,8 @@ from hub_models.manifest import write_manifest
 from hub_models.modeling_image_uncertainty import ImageUncertaintyModel
 from hub_models.publishing.export import export
 from hub_models.zoo import released_checkpoints
+
+from .strangers import run_stranger
 
 RELEASED = [
     path
@@ -80,22 +80,8 @@ def assert_golden(model: ImageUncertaintyModel, golden: dict[str, Tensor]) -> No
 
 
 def stranger(code: str, repository: Path, photo: Path, home: Path) -> subprocess.CompletedProcess[str]:
-    """Run code isolated from this project: another folder, offline, with caches that are empty."""
-    return subprocess.run(
-        [sys.executable, "-I", "-c", STRANGER + code, str(repository), str(photo)],
-        cwd=home,
-        env={
-            "PATH": os.environ["PATH"],
-            "HOME": str(home),
-            "HF_HOME": str(home / "huggingface"),
-            "HF_HUB_OFFLINE": "1",
-            "HF_HUB_DISABLE_TELEMETRY": "1",
-        },
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    """Run code in a process that knows transformers, but not this project."""
+    return run_stranger(STRANGER + code, repository, photo, home=home)
 
 
 def test_our_loader_gives_the_golden_output(repository: Path):

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -24,6 +21,7 @@ from hub_models.training.train_probabilistic_embedding import train_probabilisti
 from hub_models.zoo import released_checkpoints
 
 from ..training.tiny_embeddings import write_recipe
+from .strangers import answer_of_stranger
 
 TOLERANCE = 1e-5
 RELEASED = [
@@ -31,22 +29,9 @@ RELEASED = [
     for path in released_checkpoints()
     if read_recipe(path / "recipe.toml")["task"] == "probabilistic-embedding"
 ]
-STRANGER = """
-import sys
-sys.modules["hub_models"] = None
-import torch
+PROCESSED = """
 from PIL import Image
-from safetensors.torch import load_file
-from transformers import AutoImageProcessor, AutoModel
-folder = sys.argv[1]
-model, info = AutoModel.from_pretrained(folder, trust_remote_code=True, output_loading_info=True)
-assert not any(info.values()), info
-assert type(model).__module__.startswith("transformers_modules."), type(model)
-golden = load_file(f"{folder}/golden.safetensors")
-with torch.no_grad():
-    output = model(golden["pixel_values"])
-for name in output.keys():
-    torch.testing.assert_close(output[name], golden[name], atol=1e-5, rtol=1e-5)
+from transformers import AutoImageProcessor
 processor = AutoImageProcessor.from_pretrained(folder)
 pixels = processor(Image.new("RGB", (90, 40)), return_tensors="pt")["pixel_values"]
 assert pixels.shape[-2:] == (model.config.image_size,) * 2, pixels.shape
@@ -79,15 +64,8 @@ def test_our_loader_and_automodel_give_the_golden_output(repository: Path):
 
 
 def test_a_stranger_loads_it_with_the_flag(repository: Path, tmp_path: Path):
-    done = subprocess.run(
-        [sys.executable, "-I", "-c", STRANGER, str(repository)],
-        cwd=tmp_path,
-        env={"PATH": os.environ["PATH"], "HOME": str(tmp_path), "HF_HUB_OFFLINE": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
+    classes = hub_models.load(repository).config.class_names or []
+    assert answer_of_stranger(PROCESSED, repository, tmp_path) == str(len(classes))
 
 
 def test_the_processor_shows_the_whole_image(repository: Path):
