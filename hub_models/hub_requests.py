@@ -136,9 +136,10 @@ def _unreachable(what: str, endpoint: str) -> UnreachableError:
 
 
 def _nonsense(what: str, endpoint: str, error: Exception) -> AnswerError:
-    said = " ".join(str(error).split())[:200]
+    # Not the text of the error: it may quote a signed address.
     return AnswerError(
-        f"{what}: {endpoint} does not answer as a Hub does ({said}); try again later, or ask its operator"
+        f"{what}: {endpoint} does not answer as a Hub does ({type(error).__name__}); try again later, or ask its "
+        "operator"
     )
 
 

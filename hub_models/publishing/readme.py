@@ -16,8 +16,8 @@ from ..errors import EvaluationError
 from ..evaluation.results import read_results
 from ..paths import CHECKPOINTS
 from .markdown import table
-from .readme_failure import accuracy_rows, peer_rows, second_opinion
 from .tables_embedding import recovery_table, retrieval_table
+from .tables_failure import accuracy_rows, peer_rows, second_opinion
 from .tables_papers import papers_table
 from .tables_shield import shield_table
 from .tables_uncertainty import (

@@ -91,8 +91,7 @@ def fit_soft_labels(
 ) -> None:
     """The second phase: the concentrations alone, on pooled features of the frozen backbone.
 
-    As in the paper's controlled experiment, directions come first and concentrations after them. Trained together,
-    directions go half-way between the classes that people named, where no wide posterior is needed.
+    As in the paper's controlled experiment, directions come first and concentrations after them.
     """
     pooled = _pooled(model, cut, voted)
     _start_at(model, soft.start_concentration)

@@ -1,4 +1,4 @@
-"""README tables of the failure networks' benchmarks."""
+"""Tables of the failure networks' benchmarks, from result files."""
 
 from __future__ import annotations
 
