@@ -9,8 +9,8 @@ from .card_template import cards_folder
 #: Its name in a repository.
 PICTURE = "picture.png"
 SHIELD_CAPTION = (
-    "The same noise without and with a shield around the images of the upper row, by the small generator "
-    "digits-flow: what lay within the radius is pushed out of it."
+    "The same noise without and with a shield around the images of the upper row, by the small generator {name}: "
+    "what lay within the radius is pushed out of it."
 )
 CAPTIONS = {
     "class-conditional-generation": SHIELD_CAPTION,
@@ -28,4 +28,4 @@ def picture_path(name: str) -> Path:
 
 def caption(name: str, task: str) -> str:
     """What the picture shows; empty where there is none."""
-    return CAPTIONS[task] if picture_path(name).is_file() else ""
+    return CAPTIONS[task].format(name=name) if picture_path(name).is_file() else ""

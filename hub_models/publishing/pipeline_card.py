@@ -28,5 +28,5 @@ def pipeline_card(name: str, family: PipelineFamily) -> str:
         base=family.base,
         sample=family.sample,
         arguments=family.arguments,
-        picture=SHIELD_CAPTION,
+        picture=SHIELD_CAPTION.format(name="digits-flow"),
     )
