@@ -87,7 +87,11 @@ class _Lists:
 
     def __init__(self, index: Any) -> None:
         self._index = index
-        centres = index.quantizer.reconstruct_n(0, index.nlist).astype(np.float64)
+        centres = np.empty(
+            (index.nlist, index.d), dtype=np.float32
+        )  # given, so that faiss returns no torch tensor
+        index.quantizer.reconstruct_n(0, index.nlist, centres)
+        centres = centres.astype(np.float64)
         self._centres = centres / np.maximum(np.linalg.norm(centres, axis=1, keepdims=True), 1e-300)
         self._radii = np.array([self._radius(number) for number in range(index.nlist)])
 

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -75,6 +77,19 @@ def test_copies_are_found_together_in_the_order_of_the_gallery(kind):
     rows = np.concatenate([np.repeat(scattered(1, 6)[:1], 50, axis=0), scattered(200, 6, seed=3)])
     found, _ = CapSearch(Index(rows, kind)).search(rows[7], 1 - 1e-9)
     assert found.tolist() == [*range(50)]
+
+
+def test_lists_are_read_as_numpy_where_faiss_was_taught_torch():
+    """pytorch-metric-learning imports faiss.contrib.torch_utils, after which faiss answers with tensors."""
+    code = """
+import faiss.contrib.torch_utils
+import numpy as np
+from hub_models.retrieval import CapSearch, Index
+rows = np.eye(6, dtype=np.float32).repeat(50, axis=0)
+print(CapSearch(Index(rows, "ivf")).search(rows[7], 0.9)[0].tolist() == list(range(50)))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == "True", done.stderr[-2000:]
 
 
 @pytest.mark.parametrize("kind", KINDS)
